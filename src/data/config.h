@@ -1,0 +1,56 @@
+// `data`: which token files a run trains and validates on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/value.h"
+#include "config/visitor.h"
+
+namespace ckv {
+
+// One part of a mixture: a folder that `ckv data prepare` wrote, and its share of the samples.
+struct WeightedDataset {
+  std::string path;
+  double weight = 1.0;
+};
+
+struct DataConfig {
+  // train: data/x        or   train: [data/x, {path: data/y, weight: 0.5}]
+  ConfigValue train;
+  std::string valid;
+  double valid_percent = 0.0;
+  int64_t valid_tokens = 0;
+  int64_t seq_len = 1024;
+  bool shuffle = true;
+  int64_t seed = 0;
+  bool reset_attention = false;
+  bool verify = false;
+
+  void Visit(ConfigVisitor& v) {
+    v.Field("train", train,
+            "folder of token shards, or a list of folders and {path, weight} to mix");
+    v.Field("valid", valid, "folder of token shards for validation");
+    v.Field(
+        "valid_percent", valid_percent,
+        "share of the training data, at its end, held out for validation if valid is not given");
+    v.Require(valid_percent >= 0 && valid_percent < 100, "must be from 0 to below 100");
+    v.Field("valid_tokens", valid_tokens,
+            "validate on about so many tokens, evenly spread; 0 = all");
+    v.Require(valid_tokens >= 0, "must be >= 0");
+    v.Field("seq_len", seq_len, "tokens a sample");
+    v.Require(seq_len >= 1, "must be >= 1");
+    v.Field("shuffle", shuffle,
+            "new random order of the samples in each epoch; false = file order");
+    v.Field("seed", seed, "of the order of the samples");
+    v.Field("reset_attention", reset_attention,
+            "documents packed into one sample do not see each other");
+    v.Field("verify", verify, "check the content of the token shards against their hashes first");
+  }
+
+  // The parts of `train`, at least one. Throws ConfigError at the value's place.
+  std::vector<WeightedDataset> TrainDatasets() const;
+};
+
+}  // namespace ckv

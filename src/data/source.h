@@ -1,0 +1,91 @@
+// Where training and validation get their batches: windows of packed token files.
+//
+// A dataset is one long sequence of tokens, cut into windows of `seq_len` inputs and the `seq_len`
+// tokens one further on, the targets. Documents stand one after another, each ended by the end of
+// sentence that `ckv data prepare` wrote, which counts as the document's last token. Attention goes
+// across documents unless reset_attention: then a batch says which document each token belongs to,
+// and the last token of a document gets no target, for the next one starts another document.
+//
+// The training source is endless. All ranks see one global order of samples; a call takes the next
+// rows x world of them, and rank r gets rows [r * rows, (r + 1) * rows) of these. The state counts
+// global samples only, so it is equal on all ranks, any rank may save it, and a run may go on with
+// another number of ranks or rows: every sample comes once. Restoring takes constant time.
+//
+// Plain int64 buffers: this folder needs no LibTorch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "data/config.h"
+
+namespace ckv {
+
+constexpr int64_t kIgnoreTarget = -100;
+
+// One micro-batch of one rank; all three are row-major [rows, cols].
+struct TokenBatch {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<int64_t> tokens;
+  std::vector<int64_t> targets;   // the next token; kIgnoreTarget = no loss
+  std::vector<int64_t> segments;  // document number within the row, from 0, never falling; empty
+                                  // unless reset_attention
+};
+
+class DataSource {
+ public:
+  virtual ~DataSource() = default;
+
+  // Fills `batch`; false, with `batch` untouched, at the end of a finite source.
+  virtual bool Next(TokenBatch* batch) = 0;
+
+  // The exact position after the last Next(), and going there. Restore throws FormatError if the
+  // state is broken or belongs to other data, another length, seed or weights.
+  virtual Json State() const = 0;
+  virtual void Restore(const Json& state) = 0;
+
+  // The tokens that one pass over the data gives as targets or, if it mixes data sets, that they
+  // hold together.
+  virtual int64_t num_tokens() const = 0;
+  // Global samples (windows) given so far.
+  virtual int64_t samples() const = 0;
+};
+
+// How this process shares the work: `rows` of each micro-batch go to each of `world` ranks.
+struct BatchLayout {
+  int64_t rows = 1;
+  int rank = 0;
+  int world = 1;
+};
+
+// What must agree between model, tokenizer and token files. With fingerprint 0 only the vocabulary
+// size is compared.
+struct VocabularyInfo {
+  uint64_t fingerprint = 0;
+  int64_t size = 0;
+};
+
+// The training part of `config`. Throws ConfigError (no data, seq_len longer than the data) and
+// FormatError (broken files, another vocabulary).
+std::unique_ptr<DataSource> MakeTrainSource(const DataConfig& config,
+                                            const VocabularyInfo& vocabulary,
+                                            const BatchLayout& layout);
+
+// The validation part: finite, in file order. Every token but the first of the data is a target
+// exactly once; the last window is filled up with targets of kIgnoreTarget. All ranks make the same
+// number of calls: where nothing is left for a rank, its batch is one row without targets. A source
+// starts again with Restore(State() of a new source). nullptr if `config` names no validation data.
+std::unique_ptr<DataSource> MakeEvalSource(const DataConfig& config,
+                                           const VocabularyInfo& vocabulary,
+                                           const BatchLayout& layout);
+
+// The same over one data set, whole, for `ckv eval`.
+std::unique_ptr<DataSource> MakeEvalSource(const std::string& dataset, int64_t seq_len,
+                                           bool reset_attention, const VocabularyInfo& vocabulary,
+                                           const BatchLayout& layout);
+
+}  // namespace ckv
