@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -65,7 +66,8 @@ class SafetensorsHeader {
                     std::map<std::string, std::string> metadata);
 
   // In the order of their bytes.
-  const std::vector<SafetensorsEntry>& entries() const { return entries_; }
+  const std::vector<SafetensorsEntry>& entries() const& { return entries_; }
+  std::vector<SafetensorsEntry> entries() && { return std::move(entries_); }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const SafetensorsEntry* Find(std::string_view name) const;  // nullptr: not there
 
