@@ -63,6 +63,8 @@ if(NOT CKV_TORCH_FREE_ONLY AND NOT CKV_CUDA STREQUAL "OFF")
   if(CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA_ARCHITECTURES ${CKV_CUDA_ARCHITECTURES})
     set(CMAKE_CUDA_STANDARD 17)
+    # Our kernels and LibTorch share one CUDA runtime.
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     set(CKV_HAVE_CUDA ON)

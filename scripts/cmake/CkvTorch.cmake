@@ -1,17 +1,17 @@
-# LibTorch from the PyPI wheel, as imported targets of our own.
+# LibTorch from the PyPI wheel, as the imported target ckv_dep_torch.
 #
-# The wheel's CMake file demands a CUDA toolkit even for a program that only uses the CPU library,
-# so it is not used. CKV_TORCH_PYTHON is the interpreter whose torch is taken; scripts/setup.sh
-# passes it, else the project's .venv or the python3 on PATH.
+# The wheel's own CMake file demands a CUDA toolkit even for a program that only uses the CPU
+# library, so it is not used. CKV_TORCH_PYTHON is the interpreter whose torch is taken; the scripts
+# pass the one that scripts/setup.sh chose, else it is the project's .venv or the python3 on PATH.
 set(CKV_TORCH_VERSION 2.11.0)
 
 if(NOT CKV_TORCH_PYTHON)
   if(EXISTS ${CMAKE_SOURCE_DIR}/.venv/bin/python3)
     set(ckv_python ${CMAKE_SOURCE_DIR}/.venv/bin/python3)
   else()
-    find_program(ckv_python python3 REQUIRED)
+    find_program(ckv_python python3 REQUIRED NO_CACHE)
   endif()
-  set(CKV_TORCH_PYTHON ${ckv_python} CACHE FILEPATH "Python interpreter that has torch")
+  set(CKV_TORCH_PYTHON ${ckv_python} CACHE FILEPATH "Python interpreter that has torch" FORCE)
 endif()
 
 # Asks for the place only: importing torch would take seconds.
@@ -33,45 +33,55 @@ if(NOT ckv_torch_found VERSION_EQUAL CKV_TORCH_VERSION)
 endif()
 
 set(ckv_torch_lib ${CKV_TORCH_DIR}/lib)
-# The CUDA libraries that libtorch needs at load time lie in sibling wheels.
-file(GLOB ckv_nvidia_libs ${CKV_TORCH_DIR}/../nvidia/*/lib)
+if(NOT EXISTS ${ckv_torch_lib}/libtorch_cpu.so)
+  message(FATAL_ERROR "${ckv_torch_lib} lacks libtorch_cpu.so: the installation of torch is not "
+                      "whole; scripts/setup.sh repairs it")
+endif()
+get_filename_component(ckv_site_packages ${CKV_TORCH_DIR}/.. ABSOLUTE)
+# The wheel's libraries need libraries of sibling wheels, also those for CUDA on a CPU-only host.
+# They find them by run paths of their own; the linker is told not to look for their symbols.
+file(GLOB ckv_nvidia_libs ${ckv_site_packages}/nvidia/*/lib)
 
 add_library(ckv_dep_torch INTERFACE)
 target_include_directories(ckv_dep_torch SYSTEM INTERFACE
   ${CKV_TORCH_DIR}/include ${CKV_TORCH_DIR}/include/torch/csrc/api/include)
+# The wheel is built with the C++11 ABI and with c10d; its headers read the same macros.
+target_compile_definitions(ckv_dep_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1 USE_DISTRIBUTED)
 target_link_libraries(ckv_dep_torch INTERFACE
-  ${ckv_torch_lib}/libtorch_cpu.so ${ckv_torch_lib}/libc10.so Threads::Threads)
-target_link_directories(ckv_dep_torch INTERFACE ${ckv_torch_lib})
-target_link_options(ckv_dep_torch INTERFACE "LINKER:--allow-shlib-undefined"
-                                            "LINKER:-rpath,${ckv_torch_lib}")
-foreach(folder IN LISTS ckv_nvidia_libs)
-  get_filename_component(folder ${folder} ABSOLUTE)
-  target_link_options(ckv_dep_torch INTERFACE "LINKER:-rpath,${folder}")
+  ${ckv_torch_lib}/libtorch_cpu.so ${ckv_torch_lib}/libc10.so Threads::Threads ${CMAKE_DL_LIBS})
+target_link_options(ckv_dep_torch INTERFACE "LINKER:--allow-shlib-undefined")
+# LibTorch first, so that an executable which also uses the CUDA runtime loads the wheel's.
+foreach(folder IN ITEMS ${ckv_torch_lib} LISTS ckv_nvidia_libs)
+  target_link_options(ckv_dep_torch INTERFACE "LINKER:-rpath,${folder}"
+                                              "LINKER:-rpath-link,${folder}")
 endforeach()
 
 if(CKV_HAVE_CUDA)
-  # Nothing of ours names a symbol of libtorch_cuda, whose kernels register themselves on loading.
+  # Nothing of ours need name a symbol of libtorch_cuda, whose kernels register themselves when it is
+  # loaded; Ubuntu's linker would drop it.
   target_link_options(ckv_dep_torch INTERFACE
     "LINKER:--push-state,--no-as-needed,${ckv_torch_lib}/libtorch_cuda.so,${ckv_torch_lib}/libc10_cuda.so,--pop-state")
   target_include_directories(ckv_dep_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(ckv_dep_torch INTERFACE CUDA::cudart)
-  target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_CUDA=1)
+  target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_CUDA=1 USE_CUDA)
 endif()
 
-# Collectives: LibTorch holds both back ends; what may be missing are Gloo's headers (libgloo-dev).
+# Collectives: LibTorch holds both back ends; what may be missing are the headers of Gloo
+# (libgloo-dev) and of NCCL (a sibling wheel, or the toolkit).
 find_path(GLOO_INCLUDE_DIR gloo/algorithm.h)
 set(CKV_HAVE_GLOO OFF)
 if(GLOO_INCLUDE_DIR AND EXISTS ${CKV_TORCH_DIR}/include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp)
   set(CKV_HAVE_GLOO ON)
-  target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_GLOO=1)
+  target_include_directories(ckv_dep_torch SYSTEM INTERFACE ${GLOO_INCLUDE_DIR})
+  target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_GLOO=1 USE_C10D_GLOO)
 endif()
 set(CKV_HAVE_NCCL OFF)
 if(CKV_HAVE_CUDA)
-  file(GLOB ckv_nccl_include ${CKV_TORCH_DIR}/../nvidia/nccl/include)
-  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${ckv_nccl_include} ${CUDAToolkit_INCLUDE_DIRS})
+  find_path(NCCL_INCLUDE_DIR nccl.h
+            HINTS ${ckv_site_packages}/nvidia/nccl/include ${CUDAToolkit_INCLUDE_DIRS})
   if(NCCL_INCLUDE_DIR)
     set(CKV_HAVE_NCCL ON)
     target_include_directories(ckv_dep_torch SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
-    target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_NCCL=1)
+    target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_NCCL=1 USE_C10D_NCCL)
   endif()
 endif()

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Sets up (scripts/setup.sh), configures a preset of CMakePresets.json and builds it.
+#
+# usage: scripts/build.sh [PRESET] [CMAKE_ARGUMENT...]
+#
+# PRESET is release (the default), dev, ci, asan or gpu; the build is in build/PRESET. Further
+# arguments go to the configuring call of cmake, e.g. -D CKV_CUDA=OFF. Builds with as many jobs as
+# there are cores and memory for, or CMAKE_BUILD_PARALLEL_LEVEL.
+#
+# Exit codes: those of scripts/setup.sh; 1 if configuring or building failed.
+source "$(dirname "$0")/common.sh"
+
+preset=release
+case ${1-} in
+  -h | --help) print_help && exit 0 ;;
+  '' | -*) ;;
+  *) preset=$1 && shift ;;
+esac
+
+scripts/setup.sh
+
+# Eight files that include LibTorch, compiled as one, take up to 3 GB.
+jobs_for_memory=$(awk '/^MemAvailable:/ { print int($2 / 3e6) }' /proc/meminfo)
+jobs=$(nproc)
+if ((jobs > jobs_for_memory)); then jobs=$((jobs_for_memory > 0 ? jobs_for_memory : 1)); fi
+jobs=${CMAKE_BUILD_PARALLEL_LEVEL:-$jobs}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+start=$SECONDS
+say "configuring preset $preset"
+if ! cmake --preset "$preset" -D CKV_TORCH_PYTHON="$(<"$TORCH_PYTHON_FILE")" "$@" >"$log" 2>&1; then
+  cat "$log" >&2
+  fail 1 "configuring preset $preset failed"
+fi
+sed -n '/^-- CrossKV/,/^-- Configuring/ { /^-- Conf/! s/^-- /  /p; }' "$log"
+say "building build/$preset with $jobs jobs"
+cmake --build "build/$preset" -j "$jobs" || fail 1 "building preset $preset failed"
+say "preset $preset is built ($((SECONDS - start)) s)"

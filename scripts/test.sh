@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs the tests: everything in the preset ci, then the folders without LibTorch
+# under the address and undefined-behaviour sanitizers (preset asan).
+#
+# usage: scripts/test.sh [--all] [CTEST_ARGUMENT...]
+#
+#   --all   also the slow tests, long fuzzing and long kill tests (labels slow and gpu; hours)
+#
+# Further arguments go to ctest, e.g. -R kv. Without --all the labels fast, dist and fuzz (the
+# fuzzers' stored corpora) are run. Results are summed over both builds; a program of GoogleTest
+# counts with each of its tests.
+#
+# Exit codes: 0 all passed or were skipped; 1 a test failed; else those of scripts/build.sh.
+source "$(dirname "$0")/common.sh"
+
+labels='^(fast|dist|fuzz)$'
+case ${1-} in
+  -h | --help) print_help && exit 0 ;;
+  --all) labels='.' && shift ;;
+esac
+
+# LibTorch's threads of tests that run side by side must not spin for cores they lack.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
+# Runs the tests of preset $1 and leaves their results in build/$1/results.
+failed=no
+run_tests() {
+  local preset=$1 results=$ROOT/build/$1/results start=$SECONDS
+  shift
+  rm -rf "$results"
+  mkdir -p "$results"
+  say "running the tests of preset $preset"
+  GTEST_OUTPUT=xml:$results/ ctest --test-dir "build/$preset" -j "$(nproc)" -L "$labels" \
+    --output-on-failure --output-junit "$results/ctest.junit" "$@" || failed=yes
+  say "the tests of preset $preset took $((SECONDS - start)) s"
+}
+
+scripts/build.sh ci
+run_tests ci "$@"
+scripts/build.sh asan
+run_tests asan "$@"
+
+python3 scripts/sum_tests.py build/ci/results build/asan/results
+if [[ $failed == yes ]]; then exit 1; fi
