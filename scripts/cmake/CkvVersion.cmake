@@ -4,6 +4,7 @@
 # recompiles just the files that include it. This file is included when configuring and runs as a
 # script (cmake -P) when building.
 if(CMAKE_SCRIPT_MODE_FILE)
+  cmake_minimum_required(VERSION 3.25...4.2)
   set(CKV_REVISION unknown)
   # A source tree without .git inside somebody else's repository has no revision.
   if(EXISTS ${SOURCE_DIR}/.git)
@@ -31,7 +32,7 @@ set(ckv_version_command
 add_custom_target(ckv_version_header ALL
   COMMAND ${ckv_version_command}
   BYPRODUCTS ${ckv_version_dir}/ckv_version.h
-  COMMENT "" VERBATIM)
+  COMMENT "Looking up the revision" VERBATIM)
 add_library(ckv_version INTERFACE)
 add_dependencies(ckv_version ckv_version_header)
 target_include_directories(ckv_version INTERFACE ${ckv_version_dir})
