@@ -28,7 +28,7 @@ std::string FrameTfRecord(std::string_view data);
 
 class EventFileWriter {
  public:
-  // Creates `folder` and in it events.out.tfevents.<seconds>.<host>.<pid>.<n>. TensorBoard forgets
+  // Creates `folder` and in it events.out.tfevents.<seconds>.<host>.<pid>. TensorBoard forgets
   // the points at and after `purge_step` that earlier files of the folder hold: the first step that
   // is done again after a resume.
   explicit EventFileWriter(const std::string& folder,

@@ -1,0 +1,9 @@
+// A file of its own, because it is compiled again whenever the revision changes.
+#include "ckv_revision.h"  // made by revision.cmake
+#include "record/run_dir.h"
+
+namespace ckv {
+
+std::string CodeRevision() { return CKV_REVISION; }
+
+}  // namespace ckv
