@@ -5,7 +5,8 @@
 #
 # PRESET is release (the default), dev, ci, asan or gpu; the build is in build/PRESET. Further
 # arguments go to the configuring call of cmake, e.g. -D CKV_CUDA=OFF. Builds with as many jobs as
-# there are cores and memory for, or CMAKE_BUILD_PARALLEL_LEVEL.
+# there are cores and memory for, or CMAKE_BUILD_PARALLEL_LEVEL. For gpu no optional package is
+# installed: a GPU host often cannot reach any.
 #
 # Exit codes: those of scripts/setup.sh; 1 if configuring or building failed.
 source "$(dirname "$0")/common.sh"
@@ -17,7 +18,9 @@ case ${1-} in
   *) preset=$1 && shift ;;
 esac
 
-scripts/setup.sh
+setup_arguments=()
+if [[ $preset == gpu ]]; then setup_arguments=(--required-only); fi
+scripts/setup.sh "${setup_arguments[@]}"
 
 # Eight files that include LibTorch, compiled as one, take up to 3 GB.
 jobs_for_memory=$(awk '/^MemAvailable:/ { print int($2 / 3e6) }' /proc/meminfo)

@@ -2,7 +2,9 @@
 # Installs what building, testing and running CrossKV needs, and says what it does. Repeatable: what
 # is there is left alone, and what an interrupted call left half done is completed.
 #
-# usage: scripts/setup.sh
+# usage: scripts/setup.sh [--required-only]
+#
+#   --required-only   does not try to install optional packages (hosts without internet)
 #
 # 1. Packages of Debian 12 or Ubuntu 24.04, as root or through sudo. Required ones must be there in
 #    the end; optional ones that cannot be had are left out with a line.
@@ -19,8 +21,10 @@ source "$(dirname "$0")/common.sh"
 TORCH_VERSION=2.11.0
 EXIT_FAILED=1 EXIT_USAGE=2 EXIT_PACKAGES=3 EXIT_CKV_TORCH=4
 
+required_only=no
 case ${1-} in
   '') ;;
+  --required-only) required_only=yes ;;
   -h | --help) print_help && exit 0 ;;
   *) fail $EXIT_USAGE "unknown argument '$1'" ;;
 esac
@@ -132,7 +136,10 @@ install_packages() {
 mapfile -t missing < <(missing_of "${REQUIRED[@]}")
 mapfile -t wanted < <(missing_of "${OPTIONAL[@]}")
 mapfile -t left_out < <(cat "$LEFT_OUT_FILE" 2>/dev/null || true)
-mapfile -t to_try < <(printf '%s\n' "${wanted[@]}" | grep -vxF -f <(printf '%s\n' "${left_out[@]:-}") || true)
+to_try=()
+if [[ $required_only == no ]]; then
+  mapfile -t to_try < <(printf '%s\n' "${wanted[@]}" | grep -vxF "${left_out[@]/#/-e}" -e '' || true)
+fi
 
 can_install=no
 as_root=()
@@ -176,7 +183,9 @@ elif ((${#missing[@]})); then
 fi
 say "packages: all required ones are there"
 if ((${#wanted[@]})); then
-  say "packages: done without ${wanted[*]} (optional; remove ${LEFT_OUT_FILE#"$ROOT"/} to try again)"
+  hint=
+  if [[ -f $LEFT_OUT_FILE ]]; then hint="; remove ${LEFT_OUT_FILE#"$ROOT"/} to try again"; fi
+  say "packages: done without ${wanted[*]} (optional$hint)"
 fi
 
 cmake_version=$(cmake --version | sed -n 's/^cmake version //p')

@@ -69,13 +69,11 @@ endif()
 # Collectives: LibTorch holds both back ends; what may be missing are the headers of Gloo
 # (libgloo-dev) and of NCCL (a sibling wheel, or the toolkit).
 find_path(GLOO_INCLUDE_DIR gloo/algorithm.h)
-set(CKV_HAVE_GLOO OFF)
 if(GLOO_INCLUDE_DIR AND EXISTS ${CKV_TORCH_DIR}/include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp)
   set(CKV_HAVE_GLOO ON)
   target_include_directories(ckv_dep_torch SYSTEM INTERFACE ${GLOO_INCLUDE_DIR})
   target_compile_definitions(ckv_dep_torch INTERFACE CKV_HAVE_GLOO=1 USE_C10D_GLOO)
 endif()
-set(CKV_HAVE_NCCL OFF)
 if(CKV_HAVE_CUDA)
   find_path(NCCL_INCLUDE_DIR nccl.h
             HINTS ${ckv_site_packages}/nvidia/nccl/include ${CUDAToolkit_INCLUDE_DIRS})
