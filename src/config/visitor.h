@@ -63,6 +63,7 @@ class ConfigVisitor {
   template <typename T>
   void List(const char* key, std::vector<T>& items, const char* help) {
     const int64_t size = BeginList(key, static_cast<int64_t>(items.size()), help);
+    if (ReplacesItems()) items.clear();
     items.resize(static_cast<size_t>(size));
     for (int64_t i = 0; i < size; ++i) {
       BeginItem(i);
@@ -78,6 +79,9 @@ class ConfigVisitor {
   virtual void EndSection() = 0;
   // Returns the number of items to visit, given how many the variable holds.
   virtual int64_t BeginList(const char* key, int64_t size, const char* help) = 0;
+  // Asked after BeginList: true if the items come from outside, so that none of them starts from
+  // what the variable held.
+  virtual bool ReplacesItems() const { return false; }
   virtual void BeginItem(int64_t index) = 0;
   virtual void EndItem() = 0;
   virtual void EndList() = 0;
