@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up (scripts/setup.sh), configures a preset of CMakePresets.json and builds it.
 #
-# usage: scripts/build.sh [PRESET] [CMAKE_ARGUMENT...]
+# usage: scripts/build.sh [PRESET] [CMAKE_ARGUMENT...] [-- BUILD_ARGUMENT...]
 #
-# PRESET is release (the default), dev, ci, asan or gpu; the build is in build/PRESET. Further
-# arguments go to the configuring call of cmake, e.g. -D CKV_CUDA=OFF. Builds with as many jobs as
+# PRESET is release (the default), dev, ci, asan, fuzz or gpu; the build is in build/PRESET. Further
+# arguments go to the configuring call of cmake, e.g. -D CKV_CUDA=OFF, and those after -- to its
+# building call, e.g. --target ckv. Builds with as many jobs as
 # there are cores and memory for, or CMAKE_BUILD_PARALLEL_LEVEL. For gpu no optional package is
 # installed: a GPU host often cannot reach any.
 #
@@ -17,6 +18,13 @@ case ${1-} in
   '' | -*) ;;
   *) preset=$1 && shift ;;
 esac
+
+configure_arguments=()
+while (($#)) && [[ $1 != -- ]]; do
+  configure_arguments+=("$1")
+  shift
+done
+if (($#)); then shift; fi  # the rest is for building
 
 setup_arguments=()
 if [[ $preset == gpu ]]; then setup_arguments=(--required-only); fi
@@ -32,11 +40,12 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 start=$SECONDS
 say "configuring preset $preset"
-if ! cmake --preset "$preset" -D CKV_TORCH_PYTHON="$(<"$TORCH_PYTHON_FILE")" "$@" >"$log" 2>&1; then
+if ! cmake --preset "$preset" -D CKV_TORCH_PYTHON="$(<"$TORCH_PYTHON_FILE")" \
+  "${configure_arguments[@]}" >"$log" 2>&1; then
   cat "$log" >&2
   fail 1 "configuring preset $preset failed"
 fi
 sed -n '/^-- CrossKV/,/^-- Configuring/ { /^-- Conf/! s/^-- /  /p; }' "$log"
 say "building build/$preset with $jobs jobs"
-cmake --build "build/$preset" -j "$jobs" || fail 1 "building preset $preset failed"
+cmake --build "build/$preset" -j "$jobs" "$@" || fail 1 "building preset $preset failed"
 say "preset $preset is built ($((SECONDS - start)) s)"

@@ -30,7 +30,7 @@ ALLOWED = {
 # Folders that must build without LibTorch.
 TORCH_FREE = {"base", "config", "sharing", "text", "record", "data"}
 
-GENERATED_HEADERS = {"ckv_version.h", "ckv_revision.h"}
+GENERATED_HEADERS = {"ckv_version.h"}
 
 SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?P<open>[<"])(?P<path>[^>"]+)[>"]')

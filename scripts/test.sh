@@ -4,7 +4,8 @@
 #
 # usage: scripts/test.sh [--all] [CTEST_ARGUMENT...]
 #
-#   --all   also the slow tests, long fuzzing and long kill tests (labels slow and gpu; hours)
+#   --all   also the slow tests, long kill tests and those for a GPU (labels slow and gpu), and two
+#           minutes with each fuzzer where clang is installed (scripts/fuzz.sh)
 #
 # Further arguments go to ctest, e.g. -R kv. Without --all the labels fast, dist and fuzz (the
 # fuzzers' stored corpora) are run. Results are summed over both builds; a program of GoogleTest
@@ -13,10 +14,11 @@
 # Exit codes: 0 all passed or were skipped; 1 a test failed; else those of scripts/build.sh.
 source "$(dirname "$0")/common.sh"
 
+all=no
 labels='^(fast|dist|fuzz)$'
 case ${1-} in
   -h | --help) print_help && exit 0 ;;
-  --all) labels='.' && shift ;;
+  --all) all=yes && labels='.' && shift ;;
 esac
 
 # LibTorch's threads of tests that run side by side must not spin for cores they lack.
@@ -39,6 +41,14 @@ scripts/build.sh ci
 run_tests ci "$@"
 scripts/build.sh asan
 run_tests asan "$@"
+results=(build/ci/results build/asan/results)
 
-python3 scripts/sum_tests.py build/ci/results build/asan/results
+if [[ $all == yes ]]; then
+  code=0
+  scripts/fuzz.sh || code=$?
+  if [[ $code != 0 && $code != 77 ]]; then failed=yes; fi
+  if [[ -d build/fuzz/results ]]; then results+=(build/fuzz/results); fi
+fi
+
+python3 scripts/sum_tests.py "${results[@]}"
 if [[ $failed == yes ]]; then exit 1; fi
