@@ -21,6 +21,7 @@
 
 #include "base/json.h"
 #include "data/config.h"
+#include "data/shard.h"
 
 namespace ckv {
 
@@ -60,13 +61,6 @@ struct BatchLayout {
   int64_t rows = 1;
   int rank = 0;
   int world = 1;
-};
-
-// What must agree between model, tokenizer and token files. With fingerprint 0 only the vocabulary
-// size is compared.
-struct VocabularyInfo {
-  uint64_t fingerprint = 0;
-  int64_t size = 0;
 };
 
 // The training part of `config`. Throws ConfigError (no data, seq_len longer than the data) and

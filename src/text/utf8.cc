@@ -50,7 +50,7 @@ Utf8Step NextCodePoint(std::string_view text) {
   return {code_point, static_cast<size_t>(kind.continuations) + 1, true, false};
 }
 
-size_t FindInvalidUtf8(std::string_view text) {
+size_t FirstInvalidUtf8(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
     if (static_cast<unsigned char>(text[at]) < 0x80) {
@@ -68,7 +68,7 @@ std::string ReplaceInvalidUtf8(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   while (!text.empty()) {
-    const size_t bad = FindInvalidUtf8(text);
+    const size_t bad = FirstInvalidUtf8(text);
     result.append(text.substr(0, bad));
     if (bad == std::string_view::npos) break;
     text.remove_prefix(bad);
@@ -109,7 +109,7 @@ std::string Utf8Stream::Push(std::string_view bytes) {
   std::string result;
   std::string_view rest = text;
   while (!rest.empty()) {
-    const size_t bad = FindInvalidUtf8(rest);
+    const size_t bad = FirstInvalidUtf8(rest);
     result.append(rest.substr(0, bad));
     if (bad == std::string_view::npos) break;
     rest.remove_prefix(bad);

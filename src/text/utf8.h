@@ -26,9 +26,9 @@ struct Utf8Step {
 Utf8Step NextCodePoint(std::string_view text);
 
 // The offset of the first invalid byte, or npos.
-size_t FindInvalidUtf8(std::string_view text);
+size_t FirstInvalidUtf8(std::string_view text);
 inline bool IsValidUtf8(std::string_view text) {
-  return FindInvalidUtf8(text) == std::string_view::npos;
+  return FirstInvalidUtf8(text) == std::string_view::npos;
 }
 
 // The text with each invalid sequence replaced by U+FFFD.

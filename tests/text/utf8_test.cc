@@ -27,7 +27,7 @@ TEST(Utf8, RefusesWhatRfc3629Forbids) {
   for (const char* bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xE0\x9F\xBF",
                           "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x80\x80\x80", "\xF0\x8F\xBF\xBF",
                           "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3", "\xE2\x82"}) {
-    EXPECT_EQ(FindInvalidUtf8(std::string("ok") + bad), 2u) << bad;
+    EXPECT_EQ(FirstInvalidUtf8(std::string("ok") + bad), 2u) << bad;
   }
   for (const char* good : {"", "a", "\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
                            "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
