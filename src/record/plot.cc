@@ -1,27 +1,20 @@
 #include "record/plot.h"
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "record/gnuplot.h"
 #include "record/metrics.h"
 #include "record/names.h"
-
-extern char** environ;
 
 namespace ckv {
 namespace {
@@ -72,7 +65,7 @@ Axis YAxis(const std::string& key) {
       {kMetricLoss, {"loss (nats per token)", 1.0}},
       {"perplexity", {"perplexity", 1.0}},
       {"accuracy", {"next-token accuracy (%)", 100.0}},
-      {kMetricLr, {"learning rate", 1.0}},
+      {kMetricLr, {"learning rate (1e-3)", 1e3}},
       {kMetricGradNorm, {"gradient norm", 1.0}},
       {kMetricTokensPerSecond, {"tokens per second (thousands)", 1e-3}},
       {kMetricMfu, {"model FLOPs utilization (%)", 100.0}},
@@ -124,7 +117,7 @@ std::vector<std::string> RunLabels(const std::vector<std::string>& runs) {
       if (before[i].size() + 1 >= folders[i].size()) continue;
       const size_t cut = folders[i].size() - before[i].size() - 1;
       const size_t slash = folders[i].rfind('/', cut - 1);
-      labels[i] = folders[i].substr(slash == std::string::npos || cut == 0 ? 0 : slash + 1);
+      labels[i] = folders[i].substr(slash == std::string::npos ? 0 : slash + 1);
       changed = true;
     }
   }
@@ -149,17 +142,34 @@ std::vector<Point> PointsOf(const std::vector<MetricRow>& rows, const std::strin
   return points;
 }
 
-// Exponential mean that starts without bias towards 0.
-std::vector<Point> Smoothed(std::vector<Point> points, double weight) {
-  double sum = 0.0;
-  double total = 0.0;
-  for (Point& point : points) {
-    if (!std::isfinite(point.y)) continue;
-    sum = weight * sum + (1.0 - weight) * point.y;
-    total = weight * total + (1.0 - weight);
-    point.y = sum / total;
+// Each point the mean over its neighbours, weighted by weight^distance. No more count ahead than
+// behind, so that the steep beginning of a loss is kept; in the middle as many count on both sides,
+// so that the curve does not lag; at the end only the past is left.
+std::vector<Point> Smoothed(const std::vector<Point>& points, double weight) {
+  constexpr double kNegligible = 1e-3;
+  constexpr double kMaxReach = 2000;
+  const int64_t reach =
+      static_cast<int64_t>(std::min(kMaxReach, std::log(kNegligible) / std::log(weight)));
+  const int64_t size = static_cast<int64_t>(points.size());
+  std::vector<double> shares = {1.0};
+  while (static_cast<int64_t>(shares.size()) <= reach) shares.push_back(shares.back() * weight);
+  std::vector<Point> smoothed = points;
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t behind = std::min(reach, i);
+    const int64_t ahead = std::min(behind, size - 1 - i);
+    double sum = 0.0;
+    double total = 0.0;
+    for (int64_t j = i - behind; j <= i + ahead; ++j) {
+      const double y = points[static_cast<size_t>(j)].y;
+      if (!std::isfinite(y)) continue;
+      const double share = shares[static_cast<size_t>(j < i ? i - j : j - i)];
+      sum += share * y;
+      total += share;
+    }
+    Point& point = smoothed[static_cast<size_t>(i)];
+    if (std::isfinite(point.y)) point.y = sum / total;
   }
-  return points;
+  return smoothed;
 }
 
 // At most about two points a pixel, the lowest and the highest of each stretch, so that the picture
@@ -213,7 +223,7 @@ std::vector<Panel> MakePanels(const std::vector<std::string>& runs, const PlotOp
       if (curve.points.empty()) continue;
       if (!curve.validation && options.smoothing > 0) {
         curve.raw = Thinned(curve.points, options.width);
-        curve.points = Smoothed(std::move(curve.points), options.smoothing);
+        curve.points = Smoothed(curve.points, options.smoothing);
       }
       curve.points = Thinned(curve.points, options.width);
       panels[key].curves.push_back(std::move(curve));
@@ -235,19 +245,6 @@ std::vector<Panel> MakePanels(const std::vector<std::string>& runs, const PlotOp
   return ordered;
 }
 
-// Text in gnuplot's single quotes, where only the quote itself is special; on one line.
-std::string Quoted(const std::string& text) {
-  std::string quoted = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      quoted += "''";
-    } else {
-      quoted += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-    }
-  }
-  return quoted + "'";
-}
-
 std::string Number(double value) {
   if (std::isnan(value)) return "NaN";
   char text[40];
@@ -262,7 +259,7 @@ std::string DataText(const std::vector<Panel>& panels, const Axis& x) {
     for (const Curve& curve : panel.curves) {
       for (const std::vector<Point>* points : {&curve.raw, &curve.points}) {
         if (points->empty()) continue;
-        text += "# " + x.label + ", " + panel.y.label + ": " + Quoted(curve.label) + "\n";
+        text += "# " + x.label + ", " + panel.y.label + ": " + GnuplotQuoted(curve.label) + "\n";
         for (const Point& point : *points) {
           text += Number(point.x * x.scale) + " " + Number(point.y * panel.y.scale) + "\n";
         }
@@ -289,8 +286,10 @@ std::string LogTicks(double low, double high) {
   return "(" + ticks + ")";
 }
 
-std::string YTicksCommand(const Panel& panel, const PlotOptions& options) {
-  if (!options.log_y) return "set ytics autofreq\n";
+// Range and ticks of a panel's y axis.
+std::string YRangeText(const Panel& panel, const PlotOptions& options) {
+  const std::string automatic = "set yrange [*:*]\nset ytics autofreq\n";
+  if (!options.log_y) return automatic;
   double low = HUGE_VAL;
   double high = 0.0;
   for (const Curve& curve : panel.curves) {
@@ -302,8 +301,10 @@ std::string YTicksCommand(const Panel& panel, const PlotOptions& options) {
       }
     }
   }
-  if (low >= high || high / low >= 1000.0) return "set ytics autofreq\n";
-  return "set ytics " + LogTicks(low, high) + "\n";
+  if (low >= high || high / low >= 1000.0) return automatic;
+  const double margin = std::pow(high / low, 0.04);
+  return Str("set yrange [", Number(low / margin), ":", Number(high * margin), "]\nset ytics ",
+             LogTicks(low, high), "\n");
 }
 
 // One curve of a plot command. Curves of validation stand out; those of training beside them, being
@@ -311,7 +312,7 @@ std::string YTicksCommand(const Panel& panel, const PlotOptions& options) {
 std::string CurveText(const Curve& curve, size_t index, bool raw, const std::string& data) {
   const std::string colour = kColours[curve.run % kNumColours];
   const size_t turn = curve.run / kNumColours;  // past the last colour: dashes and other points
-  std::string text = Str(Quoted(data), " index ", index, " using 1:2 with ");
+  std::string text = Str(GnuplotQuoted(data), " index ", index, " using 1:2 with ");
   if (curve.validation) {
     text += Str("linespoints pt ", turn % 2 == 0 ? 7 : 5, " ps 0.6 lw 2 dt ", turn + 1);
   } else {
@@ -319,7 +320,7 @@ std::string CurveText(const Curve& curve, size_t index, bool raw, const std::str
   }
   const std::string alpha = raw ? "B0" : curve.validation ? "" : "50";
   text += Str(" lc rgb '#", alpha, colour, "' ");
-  return text + (raw ? "notitle" : "title " + Quoted(curve.label) + " noenhanced");
+  return text + (raw ? "notitle" : "title " + GnuplotQuoted(curve.label) + " noenhanced");
 }
 
 std::string HeadText(const PlotOptions& options, const std::string& output, size_t num_panels) {
@@ -332,17 +333,18 @@ std::string HeadText(const PlotOptions& options, const std::string& output, size
     text += Str("if (strstrt(GPVAL_TERMINALS, 'pngcairo')) {\n", "  set terminal pngcairo size ",
                 size, " font 'sans,11'\n", "} else {\n", "  set terminal png size ", size, "\n}\n");
   }
-  text += "set output " + Quoted(output) + "\n";
+  text += "set output " + GnuplotQuoted(output) + "\n";
   text +=
       "set border 3 lc rgb '#606060'\n"
       "set tics nomirror out scale 0.6 textcolor rgb '#303030'\n"
       "set grid xtics ytics lc rgb '#e4e4e4' lt 1 lw 1\n"
-      "set format x '%g'\nset format y '%g'\n"
-      "set lmargin 10\n";
-  if (options.log_x) text += "set logscale x\n";
+      "set format x '%g'\n"
+      "set format y '%g'\n";
+  text +=
+      options.log_x ? "set logscale x\nset xrange [*:*] noextend\n" : "set xrange [0:*] noextend\n";
   if (options.log_y) text += "set logscale y\n";
   const std::string title =
-      options.title.empty() ? "" : "title " + Quoted(options.title) + " noenhanced";
+      options.title.empty() ? "" : "title " + GnuplotQuoted(options.title) + " noenhanced";
   if (num_panels > 1) {
     text += Str("set multiplot layout ", num_panels, ",1 ", title, "\n");
   } else if (!title.empty()) {
@@ -351,108 +353,61 @@ std::string HeadText(const PlotOptions& options, const std::string& output, size
   return text;
 }
 
-// Beside the curves if all labels are short, else below, where they may take the whole width.
-std::string KeyText(const std::vector<Panel>& panels) {
+// Where the legend goes, and margins that put all panels' axes below each other. The legend is
+// beside the curves if all labels are short, else below, where they may take the whole width.
+std::string KeyText(const std::vector<Panel>& panels, const PlotOptions& options) {
   constexpr size_t kShortLabel = 26;
+  constexpr double kLetterPixels = 8.6;
+  constexpr double kSamplePixels = 70;
   size_t longest = 0;
   size_t count = 0;
   for (const Panel& panel : panels) {
     count = std::max(count, panel.curves.size());
     for (const Curve& curve : panel.curves) longest = std::max(longest, curve.label.size());
   }
-  if (count == 1 && panels.size() == 1) return "set key top right noenhanced\n";
-  const std::string place =
-      longest <= kShortLabel ? "outside right top vertical" : "below center vertical maxcols 3";
-  return "set key " + place + " Left reverse noenhanced samplen 2 spacing 1.1\n";
+  if (count == 1 && panels.size() == 1) return "set key above right noenhanced\n";
+  const double beside = static_cast<double>(longest) * kLetterPixels + kSamplePixels;
+  const bool is_beside =
+      longest <= kShortLabel && beside < 0.4 * static_cast<double>(options.width);
+  std::string text = "set key Left reverse noenhanced samplen 2 spacing 1.1 ";
+  text +=
+      is_beside ? "outside right top vertical\n" : "below center vertical maxcols 2 height 0.6\n";
+  if (panels.size() == 1) return text;
+  const double right = is_beside ? 1.0 - beside / static_cast<double>(options.width) : 0.97;
+  return text + Str("set lmargin at screen 0.1\nset rmargin at screen ", Number(right), "\n");
+}
+
+// The plot command of a panel; `index` counts the blocks of the data.
+std::string PanelText(const Panel& panel, const std::string& data, size_t& index) {
+  constexpr char kNext[] = ", \\\n     ";
+  std::string background;
+  std::string foreground;
+  std::string front;
+  for (const Curve& curve : panel.curves) {
+    if (!curve.raw.empty()) background += CurveText(curve, index++, true, data) + kNext;
+    (curve.validation ? front : foreground) += CurveText(curve, index++, false, data) + kNext;
+  }
+  const std::string curves = background + foreground + front;
+  return "plot " + curves.substr(0, curves.size() - (sizeof(kNext) - 1)) + "\n";
 }
 
 std::string ScriptText(const std::vector<Panel>& panels, const Axis& x, const PlotOptions& options,
                        const std::string& data, const std::string& output) {
-  std::string text = HeadText(options, output, panels.size()) + KeyText(panels);
+  std::string text = HeadText(options, output, panels.size()) + KeyText(panels, options);
   size_t index = 0;
-  for (size_t p = 0; p < panels.size(); ++p) {
-    const Panel& panel = panels[p];
-    text += "set xlabel " + Quoted(x.label) + " noenhanced\n";
-    text += "set ylabel " + Quoted(panel.y.label) + " noenhanced\n" + YTicksCommand(panel, options);
-    std::string background;
-    std::string foreground;
-    std::string front;
-    for (const Curve& curve : panel.curves) {
-      if (!curve.raw.empty()) background += CurveText(curve, index++, true, data) + ", \\\n     ";
-      (curve.validation ? front : foreground) +=
-          CurveText(curve, index++, false, data) + ", \\\n     ";
-    }
-    std::string plot = "plot " + background + foreground + front;
-    plot.resize(plot.rfind(", \\"));
-    text += plot + "\n";
+  std::set<size_t> in_legend;
+  for (const Panel& panel : panels) {
+    // Colours mean the same in all panels: one legend is enough unless a run is missing there.
+    bool new_run = false;
+    for (const Curve& curve : panel.curves) new_run |= in_legend.insert(curve.run).second;
+    if (!new_run) text += "unset key\n";
+    const bool last = &panel == &panels.back();
+    text += "set xlabel " + GnuplotQuoted(last ? x.label : "") + " noenhanced\n";
+    text += "set ylabel " + GnuplotQuoted(panel.y.label) + " noenhanced\n";
+    text += YRangeText(panel, options) + PanelText(panel, data, index);
   }
   if (panels.size() > 1) text += "unset multiplot\n";
   return text + "unset output\n";
-}
-
-// --- gnuplot ---
-
-class WorkFolder {
- public:
-  WorkFolder() {
-    const char* root = ::getenv("TMPDIR");
-    path_ = JoinPath(root != nullptr && *root != '\0' ? root : "/tmp", "ckv_plot_XXXXXX");
-    if (::mkdtemp(path_.data()) == nullptr) throw IoError(path_, "cannot create", errno);
-  }
-  ~WorkFolder() {
-    try {
-      RemoveAll(path_);
-    } catch (const IoError&) {
-      // What is left over lies in the system's temporary folder.
-    }
-  }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-
-  std::string File(const std::string& name) const { return JoinPath(path_, name); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// Runs gnuplot on `script` inside `folder`; what it prints goes to the file "messages" there.
-// Returns its exit status.
-int RunGnuplot(const std::string& program, const WorkFolder& folder, const std::string& script) {
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  const std::string messages = folder.File("messages");
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, messages.c_str(),
-                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
-  ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-  ::posix_spawn_file_actions_addchdir_np(&actions, folder.path().c_str());
-  // -d: without the user's own start-up file.
-  // The child starts in another folder, which matters to a path, not to a name on PATH.
-  const bool is_path = program.find('/') != std::string::npos;
-  std::string arguments[] = {is_path ? std::filesystem::absolute(program).string() : program, "-d",
-                             script};
-  char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), nullptr};
-  pid_t child = 0;
-  const int error = ::posix_spawnp(&child, argv[0], &actions, nullptr, argv, environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (error == ENOENT) {
-    throw ConfigError(kOrigin, Str("needs the program '", program,
-                                   "', which is not installed (Debian: apt-get install "
-                                   "gnuplot-nox)"));
-  }
-  if (error != 0) throw IoError(program, "cannot run", error);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) throw IoError(program, "cannot wait for it", errno);
-  }
-  return status;
-}
-
-std::string LastLine(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  const size_t feed = text.rfind('\n');
-  return feed == std::string::npos ? text : text.substr(feed + 1);
 }
 
 std::string Ending(const std::string& path) {
@@ -502,15 +457,9 @@ void PlotRuns(const std::vector<std::string>& runs, const PlotOptions& options,
   const Axis x = XAxis(options.x_axis, largest_x);
   const std::string data = DataText(panels, x);
 
-  const WorkFolder work;
-  const std::string picture = "./picture" + Ending(out);
-  WriteFileAtomically(work.File("plot.dat"), data);
-  WriteFileAtomically(work.File("plot.gp"), ScriptText(panels, x, options, "./plot.dat", picture));
-  const int status = RunGnuplot(options.gnuplot, work, "./plot.gp");
-  if (status != 0 || !FileExists(work.File(picture))) {
-    throw IoError(out, Str("gnuplot failed: ", LastLine(ReadFile(work.File("messages")))));
-  }
-  WriteFileAtomically(out, ReadFile(work.File(picture)));
+  const std::string script =
+      ScriptText(panels, x, options, "./plot.dat", "./picture" + Ending(out));
+  WriteFileAtomically(out, RunGnuplot({options.gnuplot, script, data, Ending(out)}, out));
 
   if (options.keep_data) {
     // Names without folders: the script is run where it lies. "./" keeps gnuplot from taking a name

@@ -12,7 +12,9 @@ struct PlotOptions {
   // the others as lines. A metric that no run has is an error; one that some runs lack is not.
   std::vector<std::string> metrics = {"loss", "valid_loss"};
   std::string x_axis = "step";  // step | tokens | seconds
-  double smoothing = 0.0;       // 0 to <1: weight of the past in the mean that lines are drawn from
+  // 0 to <1. Above 0, lines other than of validation are means over neighbouring points, weighted
+  // by smoothing^distance; the points themselves are drawn pale behind.
+  double smoothing = 0.0;
   bool log_x = false;
   bool log_y = false;
   std::string title;

@@ -1,5 +1,5 @@
 // A file of its own, because it is compiled again whenever the revision changes.
-#include "ckv_revision.h"  // made by revision.cmake
+#include "ckv_version.h"  // written by the build
 #include "record/run_dir.h"
 
 namespace ckv {

@@ -109,6 +109,24 @@ TEST(PlotRuns, ThinsLongRunsAndKeepsTheirPeaks) {
   EXPECT_NE(data.find("\n1 10\n"), std::string::npos);
 }
 
+// A straight line is its own mean, but for its end.
+TEST(PlotRuns, SmoothsWithoutLag) {
+  CKV_NEED_GNUPLOT();
+  TempDir dir;
+  PlotOptions options;
+  options.metrics = {"tokens"};
+  options.smoothing = 0.9;
+  options.keep_data = true;
+  PlotRuns({MakeRun(dir, "one", 0, 1000)}, options, dir.File("a.svg"));
+  const std::string data = ReadFile(dir.File("a.dat"));
+  const size_t second = data.find('#', 1);
+  ASSERT_NE(second, std::string::npos);
+  // The last 100 of 1000 points have fewer ahead than behind.
+  size_t line = 0;
+  for (int i = 0; i < 900; ++i) line = data.find('\n', line) + 1;
+  EXPECT_EQ(data.substr(0, line), data.substr(second, line));
+}
+
 TEST(PlotRuns, UsesLogAxesSmoothingTokensAndPanels) {
   CKV_NEED_GNUPLOT();
   TempDir dir;
