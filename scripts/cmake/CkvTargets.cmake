@@ -5,6 +5,10 @@ target_include_directories(ckv_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(ckv_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-Woverloaded-virtual>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${CKV_WERROR}>>:-Werror>)
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC takes a joined .cc file for a header, where a member of an anonymous type would be a fault.
+  target_compile_options(ckv_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
 if(CKV_SANITIZE)
   target_compile_options(ckv_flags INTERFACE -fsanitize=${CKV_SANITIZE} -fno-omit-frame-pointer
                                              -fno-sanitize-recover=all)
