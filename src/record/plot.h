@@ -9,7 +9,8 @@ namespace ckv {
 
 struct PlotOptions {
   // Names as in record/names.h. Those starting with "valid_" are drawn as points joined by lines,
-  // the others as lines. A metric that no run has is an error; one that some runs lack is not.
+  // the others as lines; "x" and "valid_x" share a panel. Runs may lack metrics, but a panel
+  // without any point is an error.
   std::vector<std::string> metrics = {"loss", "valid_loss"};
   std::string x_axis = "step";  // step | tokens | seconds
   // 0 to <1. Above 0, lines other than of validation are means over neighbouring points, weighted
