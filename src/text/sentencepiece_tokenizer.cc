@@ -1,5 +1,7 @@
 #include "text/sentencepiece_tokenizer.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <utility>
 #include <vector>
@@ -12,6 +14,7 @@
 namespace ckv {
 namespace {
 
+constexpr size_t kChunkBytes = 4096;
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581
 
 std::string WithPlainSpaces(std::string_view piece) {
@@ -41,8 +44,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
     const std::vector<int> letter = processor_.EncodeAsIds("x");
     strips_first_space_ = !letter.empty() && BytesAt(letter.front())[0] == ' ';
-    newline_ = processor_.EncodeAsIds("\n");
-    if (newline_.empty() || BytesAt(newline_.back()) != "\n") newline_.clear();
+    FindNewline();
   }
 
   const char* kind() const override { return "sentencepiece"; }
@@ -54,23 +56,15 @@ class SentencePieceTokenizer : public Tokenizer {
   bool strips_first_space() const override { return strips_first_space_; }
 
   std::vector<int32_t> Encode(std::string_view text) const override {
-    std::vector<int> ids;
-    const sentencepiece::util::Status status =
-        processor_.Encode(sentencepiece_view(text.data(), text.size()), &ids);
-    CKV_CHECK(status.ok(), "SentencePiece cannot encode: ", status.ToString());
+    std::vector<int32_t> ids = EncodeChunk(TakeChunk(&text));
+    AppendAfterNewline(text, &ids);
     return ids;
   }
 
   std::vector<int32_t> EncodeAfterNewline(std::string_view text) const override {
-    // Without the line end in front the library would put its dummy space before the text.
-    if (!strips_first_space_ || newline_.empty()) return Encode(text);
-    std::string with_newline = "\n";
-    with_newline.append(text);
-    const std::vector<int32_t> ids = Encode(with_newline);
-    const auto prefix = static_cast<std::ptrdiff_t>(newline_.size());
-    if (ids.size() < newline_.size() || !std::equal(newline_.begin(), newline_.end(), ids.begin()))
-      return Encode(text);
-    return std::vector<int32_t>(ids.begin() + prefix, ids.end());
+    std::vector<int32_t> ids;
+    AppendAfterNewline(text, &ids);
+    return ids;
   }
 
   const std::string& TokenBytes(int32_t id) const override {
@@ -96,6 +90,48 @@ class SentencePieceTokenizer : public Tokenizer {
  private:
   using sentencepiece_view = absl::string_view;
 
+  // Takes the lines off the front of `text` that make one call of the library: some kilobytes,
+  // because its time for BPE grows faster than the text. All, if a line end is no place to cut.
+  std::string_view TakeChunk(std::string_view* text) const {
+    const size_t end = newline_.empty() ? std::string_view::npos : text->find('\n', kChunkBytes);
+    const std::string_view chunk = text->substr(0, end == std::string_view::npos ? end : end + 1);
+    text->remove_prefix(chunk.size());
+    return chunk;
+  }
+
+  std::vector<int32_t> EncodeChunk(std::string_view text) const {
+    std::vector<int> ids;
+    const sentencepiece::util::Status status =
+        processor_.Encode(sentencepiece_view(text.data(), text.size()), &ids);
+    CKV_CHECK(status.ok(), "SentencePiece cannot encode: ", status.ToString());
+    return ids;
+  }
+
+  void AppendAfterNewline(std::string_view text, std::vector<int32_t>* ids) const {
+    while (!text.empty()) {
+      const std::string_view chunk = TakeChunk(&text);
+      // Without the line end in front the library would put its dummy space before the text.
+      std::string with_newline = newline_.empty() ? "" : "\n";
+      with_newline.append(chunk);
+      const std::vector<int32_t> more = EncodeChunk(with_newline);
+      CKV_CHECK(std::equal(newline_.begin(), newline_.end(), more.begin(),
+                           more.begin() +
+                               static_cast<std::ptrdiff_t>(std::min(newline_.size(), more.size()))),
+                "a line end is not encoded as it is alone");
+      ids->insert(ids->end(), more.begin() + static_cast<std::ptrdiff_t>(newline_.size()),
+                  more.end());
+    }
+  }
+
+  // Line ends are places to cut if one token stands for them and no other holds one.
+  void FindNewline() {
+    int64_t holders = 0;
+    for (const std::string& bytes : bytes_) holders += bytes.find('\n') != std::string::npos;
+    if (holders != 1) return;
+    newline_ = processor_.EncodeAsIds("\n");
+    if (newline_.empty() || BytesAt(newline_.back()) != "\n") newline_.clear();
+  }
+
   const std::string& BytesAt(int32_t id) const { return bytes_[static_cast<size_t>(id)]; }
 
   std::string BytesOf(int32_t id) const {
@@ -111,7 +147,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string content_;
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<std::string> bytes_;  // by id
-  std::vector<int32_t> newline_;    // Encode("\n"), if the line end is a token of its own
+  std::vector<int32_t> newline_;    // Encode("\n") if line ends are places to cut
   uint64_t fingerprint_ = 0;
   bool strips_first_space_ = false;
 };

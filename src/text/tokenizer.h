@@ -3,9 +3,13 @@
 // Three kinds: a SentencePiece model (unigram or BPE, the kind that Hugging Face's LlamaTokenizer
 // reads), single bytes, and single code points from a vocabulary file. Ids of a SentencePiece model
 // are those of the library itself: one "dummy" space is put in front if the model says so, nothing
-// else is added. Every kind turns valid UTF-8 into ids and exactly the same text again, with the
-// exceptions that lie in a model: no byte fallback, a normalisation, or the character U+2581, with
-// which SentencePiece writes a space.
+// else is added. Long texts go to the library in chunks of lines; for unigram models that keeps its
+// single-precision sums exact, where one call for all would round (33 of 3.3 million tokens of
+// WikiText-2 differed).
+//
+// Every kind turns valid UTF-8 into ids and exactly the same text again, with the exceptions that
+// lie in a model: no byte fallback, a normalisation, or the character U+2581, with which
+// SentencePiece writes a space.
 #pragma once
 
 #include <cstdint>

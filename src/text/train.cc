@@ -60,10 +60,18 @@ class LineSample {
   std::vector<SampledLine> heap_;
 };
 
+// Without the spaces around it: were they kept, a text whose lines begin or end with spaces would
+// make the bare space so probable that unigram training cuts it off common words ("_ this").
+std::string_view Trimmed(std::string_view line) {
+  const size_t begin = line.find_first_not_of(' ');
+  if (begin == std::string_view::npos) return {};
+  return line.substr(begin, line.find_last_not_of(' ') - begin + 1);
+}
+
 void AddSentences(std::string_view text, LineSample* sample) {
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
+    std::string_view line = Trimmed(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
     while (line.size() > kMaxSentenceBytes) {
       size_t cut = line.rfind(' ', kMaxSentenceBytes);

@@ -141,6 +141,22 @@ TEST_P(TokenizerTest, CuttingAtALineEndChangesNothing) {
   }
 }
 
+// Long texts are encoded in chunks; each line by line must give the same.
+TEST_P(TokenizerTest, LongTextsAreTheirLinesJoined) {
+  Random random(14);
+  std::string text;
+  std::vector<int32_t> expected;
+  while (text.size() < 50000) {
+    const std::string line = RandomText(&random, false) + "\n";
+    const std::vector<int32_t> ids =
+        text.empty() ? tokenizer_->Encode(line) : tokenizer_->EncodeAfterNewline(line);
+    expected.insert(expected.end(), ids.begin(), ids.end());
+    text += line;
+  }
+  EXPECT_EQ(tokenizer_->Encode(text), expected);
+  EXPECT_EQ(tokenizer_->Decode(expected), text);
+}
+
 TEST_P(TokenizerTest, PiecesAreUniqueAndFound) {
   for (int32_t id = 0; id < tokenizer_->vocab_size(); ++id) {
     EXPECT_EQ(tokenizer_->PieceToId(tokenizer_->IdToPiece(id)), id);
