@@ -237,7 +237,7 @@ class SplitWriter {
 void RunPipeline(const PrepareOptions& options, const Tokenizer& tokenizer,
                  const std::vector<std::string>& files, SplitWriter* writer) {
   TextReader reader(options.reader, files);
-  ProgressBar progress("tokenizing", reader.total_bytes() >> 10, "KiB");
+  ProgressBar progress("tokenizing", reader.total_bytes(), "bytes");
   Pipeline pipeline;
   std::vector<std::thread> threads;
   const auto start = [&](auto work) {
@@ -263,7 +263,7 @@ void RunPipeline(const PrepareOptions& options, const Tokenizer& tokenizer,
     Pipeline::Result result;
     while (pipeline.TakeResult(&result)) {
       for (const EncodedPart& part : result.parts) writer->Add(part);
-      progress.Update(result.file_bytes >> 10);
+      progress.Update(result.file_bytes);
     }
   } catch (...) {
     pipeline.Fail(std::current_exception());
