@@ -20,12 +20,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/target.h"
 #include "data/config.h"
 #include "data/shard.h"
 
 namespace ckv {
-
-constexpr int64_t kIgnoreTarget = -100;
 
 // One micro-batch of one rank; all three are row-major [rows, cols].
 struct TokenBatch {

@@ -1,0 +1,64 @@
+// Safetensors files as tensors.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "base/file.h"
+#include "base/safetensors.h"
+
+namespace ckv {
+
+using at::Tensor;
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// A file opened for reading; the header is checked, tensors are read when asked for.
+class TensorFile {
+ public:
+  explicit TensorFile(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const SafetensorsHeader& header() const { return header_; }
+  bool Has(const std::string& name) const { return header_.Find(name) != nullptr; }
+
+  // A copy on the CPU in the stored dtype. Throws FormatError if it is not there.
+  Tensor Read(const std::string& name) const;
+
+ private:
+  std::string path_;
+  MappedFile file_;
+  SafetensorsHeader header_;
+};
+
+// The tensors of one or several files (a sharded checkpoint) under one roof.
+class TensorFiles {
+ public:
+  // Opens `<folder>/model.safetensors`, or the files that `<folder>/model.safetensors.index.json`
+  // lists. Throws FormatError for a part that is missing or lacks a tensor of the index.
+  static TensorFiles OpenModel(const std::string& folder);
+  explicit TensorFiles(std::vector<std::string> paths);
+
+  std::vector<std::string> Names() const;
+  bool Has(const std::string& name) const { return places_.count(name) != 0; }
+  Tensor Read(const std::string& name) const;
+  // The dimensions in the header, without reading the tensor.
+  const std::vector<int64_t>& Shape(const std::string& name) const;
+  const std::string& PathOf(const std::string& name) const;
+
+ private:
+  const TensorFile& FileOf(const std::string& name) const;
+
+  std::vector<TensorFile> files_;
+  std::map<std::string, size_t> places_;
+};
+
+// Writes a file from tensors of any device, one at a time, and syncs it. Throws IoError; the caller
+// removes the unfinished file then.
+void WriteTensors(const std::string& path, const NamedTensors& tensors,
+                  const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace ckv

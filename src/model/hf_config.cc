@@ -1,0 +1,240 @@
+#include "model/hf_config.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "config/config.h"
+
+namespace ckv {
+namespace {
+
+constexpr std::pair<const char*, const char*> kActivations[] = {
+    {"silu", "silu"}, {"gelu", "gelu"}, {"gelu_tanh", "gelu_pytorch_tanh"}};
+
+bool IsPlain(const DecoderConfig& config) {
+  return config.sharing() == KvSharingSpec(config.sharing().num_layers()) && !config.force_nodiag;
+}
+
+OrderedJson RopeScaling(const DecoderConfig& config) {
+  const RopeConfig& rope = config.rope;
+  if (rope.scaling == "none") return nullptr;
+  OrderedJson scaling = {{"rope_type", rope.scaling}, {"factor", rope.factor}};
+  if (rope.scaling == "llama3") {
+    scaling["low_freq_factor"] = rope.low_freq_factor;
+    scaling["high_freq_factor"] = rope.high_freq_factor;
+  }
+  if (rope.scaling == "yarn") {
+    scaling["beta_fast"] = rope.beta_fast;
+    scaling["beta_slow"] = rope.beta_slow;
+    if (rope.attention_factor > 0.0) scaling["attention_factor"] = rope.attention_factor;
+  }
+  if (rope.scaling != "linear") {
+    scaling["original_max_position_embeddings"] = rope.original_max_position;
+  }
+  return scaling;
+}
+
+// Reads keys of one JSON object with messages that name them.
+class HfReader {
+ public:
+  HfReader(const Json& json, const std::string& path) : json_(json), path_(path) {
+    if (!json.is_object()) throw FormatError(path, "", "a model config must be a JSON object");
+  }
+
+  const Json* Find(const char* key) const {
+    const auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  template <typename T>
+  T Get(const char* key, T fallback) const {
+    const Json* value = Find(key);
+    return value == nullptr ? fallback : Convert<T>(*value, key);
+  }
+
+  template <typename T>
+  T Need(const char* key) const {
+    const Json* value = Find(key);
+    if (value == nullptr) throw FormatError(path_, key, "missing from the model config");
+    return Convert<T>(*value, key);
+  }
+
+  template <typename T>
+  std::optional<T> Maybe(const char* key) const {
+    const Json* value = Find(key);
+    return value == nullptr ? std::nullopt : std::optional<T>(Convert<T>(*value, key));
+  }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  template <typename T>
+  T Convert(const Json& value, const char* key) const {
+    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
+                      : std::is_same_v<T, std::string> ? value.is_string()
+                      : std::is_same_v<T, double>      ? value.is_number()
+                                                       : value.is_number_integer();
+    if (!fits) throw FormatError(path_, key, Str("has the wrong type: ", value.dump()));
+    return value.get<T>();
+  }
+
+  const Json& json_;
+  const std::string& path_;
+};
+
+void ReadRope(const HfReader& reader, DecoderConfig& config) {
+  RopeConfig& rope = config.rope;
+  rope.theta = reader.Get("rope_theta", rope.theta);
+  rope.original_max_position = config.max_position_embeddings;
+  // Transformers 5 keeps theta and scaling together in rope_parameters.
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const Json* json = reader.Find(key);
+    if (json == nullptr) continue;
+    const HfReader scaling(*json, reader.path());
+    rope.theta = scaling.Get("rope_theta", rope.theta);
+    rope.scaling = scaling.Get<std::string>(
+        "rope_type", scaling.Get<std::string>("type", std::string("default")));
+    if (rope.scaling == "default") rope.scaling = "none";
+    const bool known = rope.scaling == "none" || rope.scaling == "linear" ||
+                       rope.scaling == "dynamic" || rope.scaling == "llama3" ||
+                       rope.scaling == "yarn";
+    if (!known) {
+      throw FormatError(reader.path(), key,
+                        Str("RoPE scaling '", rope.scaling,
+                            "' is not one of default, linear, dynamic, llama3, yarn"));
+    }
+    rope.factor = scaling.Get("factor", rope.factor);
+    rope.low_freq_factor = scaling.Get("low_freq_factor", rope.low_freq_factor);
+    rope.high_freq_factor = scaling.Get("high_freq_factor", rope.high_freq_factor);
+    rope.beta_fast = scaling.Get("beta_fast", rope.beta_fast);
+    rope.beta_slow = scaling.Get("beta_slow", rope.beta_slow);
+    rope.attention_factor = scaling.Get("attention_factor", rope.attention_factor);
+    rope.original_max_position =
+        scaling.Get("original_max_position_embeddings", rope.original_max_position);
+  }
+}
+
+// An end-of-sequence id may be a list there; the first one counts.
+std::optional<int64_t> TokenId(const HfReader& reader, const char* key) {
+  const Json* value = reader.Find(key);
+  if (value != nullptr && value->is_array() && !value->empty() &&
+      value->front().is_number_integer()) {
+    return value->front().get<int64_t>();
+  }
+  return reader.Maybe<int64_t>(key);
+}
+
+}  // namespace
+
+OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype) {
+  const bool plain = IsPlain(config);
+  const bool symmetric = config.sharing().symmetric();
+  OrderedJson json;
+  json["architectures"] = {plain       ? "LlamaForCausalLM"
+                           : symmetric ? "LCKVLlamaForCausalLM"
+                                       : "CrossKVLlamaForCausalLM"};
+  json["model_type"] = plain ? "llama" : symmetric ? "lckv-llama" : "crosskv-llama";
+  json["vocab_size"] = config.vocab_size;
+  json["hidden_size"] = config.hidden_size;
+  json["intermediate_size"] = config.intermediate_size;
+  json["num_hidden_layers"] = config.layers();
+  json["num_attention_heads"] = config.num_attention_heads;
+  json["num_key_value_heads"] = config.kv_heads();
+  json["head_dim"] = config.head_width();
+  for (const auto& [ours, theirs] : kActivations) {
+    if (config.hidden_act == ours) json["hidden_act"] = theirs;
+  }
+  json["attention_bias"] = config.attention_bias;
+  json["attention_dropout"] = config.attention_dropout;
+  json["mlp_bias"] = config.mlp_bias;
+  json["tie_word_embeddings"] = config.tie_word_embeddings;
+  json["rms_norm_eps"] = config.rms_norm_eps;
+  json["initializer_range"] = config.initializer_range;
+  json["max_position_embeddings"] = config.max_position_embeddings;
+  json["rope_theta"] = config.rope.theta;
+  json["rope_scaling"] = RopeScaling(config);
+  if (!plain) {
+    json[symmetric ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
+    json["forward_passes"] = config.forward_passes;
+    json["backward_passes"] = config.backward_passes;
+    json["use_sequential"] = config.sequential;
+    json["force_nodiag"] = config.force_nodiag;
+    if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
+  }
+  if (config.bos_token_id.has_value()) json["bos_token_id"] = *config.bos_token_id;
+  if (config.eos_token_id.has_value()) json["eos_token_id"] = *config.eos_token_id;
+  json["torch_dtype"] = dtype;
+  json["use_cache"] = true;
+  return json;
+}
+
+DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
+  const HfReader reader(json, path);
+  const auto type = reader.Need<std::string>("model_type");
+  if (type != "llama" && type != "lckv-llama" && type != "crosskv-llama") {
+    throw FormatError(path, "model_type",
+                      Str("'", type, "' is not one of llama, lckv-llama, crosskv-llama"));
+  }
+  DecoderConfig config;
+  config.vocab_size = reader.Need<int64_t>("vocab_size");
+  config.hidden_size = reader.Need<int64_t>("hidden_size");
+  config.intermediate_size = reader.Need<int64_t>("intermediate_size");
+  config.num_layers = reader.Need<int64_t>("num_hidden_layers");
+  config.num_attention_heads = reader.Need<int64_t>("num_attention_heads");
+  config.num_key_value_heads = reader.Maybe<int64_t>("num_key_value_heads");
+  config.head_dim = reader.Maybe<int64_t>("head_dim");
+  const auto act = reader.Get<std::string>("hidden_act", "silu");
+  config.hidden_act.clear();
+  for (const auto& [ours, theirs] : kActivations) {
+    if (act == theirs) config.hidden_act = ours;
+  }
+  if (config.hidden_act.empty()) {
+    throw FormatError(path, "hidden_act",
+                      Str("'", act, "' is not one of silu, gelu, gelu_pytorch_tanh"));
+  }
+  config.attention_bias = reader.Get("attention_bias", false);
+  config.attention_dropout = reader.Get("attention_dropout", 0.0);
+  config.mlp_bias = reader.Get("mlp_bias", false);
+  config.tie_word_embeddings = reader.Get("tie_word_embeddings", false);
+  config.rms_norm_eps = reader.Get("rms_norm_eps", 1e-6);
+  config.initializer_range = reader.Get("initializer_range", 0.02);
+  config.max_position_embeddings = reader.Get<int64_t>("max_position_embeddings", 2048);
+  config.bos_token_id = TokenId(reader, "bos_token_id");
+  config.eos_token_id = TokenId(reader, "eos_token_id");
+  ReadRope(reader, config);
+
+  if (type == "lckv-llama") {
+    const auto layer_types = reader.Maybe<std::string>("layer_types");
+    if (layer_types.has_value()) {
+      config.kv_sharing =
+          ConfigValue::Scalar(KvSharingSpec::ParseLayerTypes(*layer_types, *config.num_layers,
+                                                             Str(path, ": layer_types"))
+                                  .ToString(),
+                              /*quoted=*/true);
+    }
+  } else if (type == "crosskv-llama") {
+    config.kv_sharing =
+        ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
+    config.kv_sharing.set_origin(Str(path, ": kv_sharing"));
+  }
+  if (type != "llama") {
+    config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
+    // The published implementation treats 0 as 1.
+    config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
+    config.sequential = reader.Get("use_sequential", false);
+    config.force_nodiag = reader.Get("force_nodiag", false);
+    config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
+  }
+  try {
+    ReadConfig(ConfigValue::Map(), config, "model");  // nothing to read, but all that must hold
+    config.Resolve();
+  } catch (const ConfigError& error) {
+    throw FormatError(path, "", error.what());
+  }
+  return config;
+}
+
+}  // namespace ckv

@@ -1,0 +1,141 @@
+#include "nn/attention.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "base/error.h"
+
+namespace ckv {
+namespace {
+
+// [B, G, S, D] -> [B, H, S, D]: every KV head serves H / G neighbouring query heads.
+Tensor RepeatHeads(const Tensor& kv, int64_t heads) {
+  const int64_t groups = kv.size(1);
+  if (groups == heads) return kv;
+  return kv.repeat_interleave(heads / groups, /*dim=*/1);
+}
+
+Tensor ReferenceAttention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Visibility& visibility, double dropout) {
+  const int64_t heads = q.size(1);
+  const auto maths = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  const Tensor keys = RepeatHeads(k, heads).to(maths);
+  Tensor scores = at::matmul(q.to(maths) * scale, keys.transpose(2, 3));  // [B, H, T, S]
+  scores =
+      scores.masked_fill(visibility.mask().logical_not(), -std::numeric_limits<double>::infinity());
+  Tensor weights = at::softmax(scores, -1);
+  if (dropout > 0.0) weights = at::dropout(weights, dropout, /*train=*/true);
+  const Tensor out = at::matmul(weights, RepeatHeads(v, heads).to(maths));
+  return visibility.HideBlindRows(out).to(q.scalar_type());
+}
+
+Tensor Fused(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, double dropout,
+             bool causal) {
+  const bool grouped = q.size(1) != k.size(1);
+  return at::scaled_dot_product_attention(
+      q, k, v, mask.defined() ? std::optional<Tensor>(mask) : std::nullopt, dropout, causal,
+      /*scale=*/std::nullopt, /*enable_gqa=*/grouped);
+}
+
+Tensor SdpaAttention(const Tensor& q, const Tensor& k, const Tensor& v,
+                     const Visibility& visibility, double dropout) {
+  const int64_t num_queries = visibility.num_queries();
+  const int64_t past = visibility.past();
+  if (visibility.only_order() && num_queries == 1) {
+    // One query at the end: its keys are simply the first ones.
+    const int64_t visible = visibility.strict() ? past : past + 1;
+    if (visible == 0) return at::zeros_like(q);
+    return Fused(q, k.narrow(2, 0, visible), v.narrow(2, 0, visible), {}, dropout, false);
+  }
+  if (visibility.only_order() && past == 0) {
+    if (!visibility.strict()) return Fused(q, k, v, {}, dropout, true);
+    // Strict causal = causal with the queries moved up by one: no mask, and the fast kernels apply.
+    const int64_t rest = num_queries - 1;
+    const Tensor out =
+        Fused(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest), {}, dropout, true);
+    return at::constant_pad_nd(out, {0, 0, 1, 0});
+  }
+  return visibility.HideBlindRows(Fused(q, k, v, visibility.mask(), dropout, false));
+}
+
+struct AttentionRow {
+  const char* name;
+  AttentionFn function;
+};
+
+constexpr AttentionRow kAttentions[] = {
+    {"sdpa", SdpaAttention},
+    {"reference", ReferenceAttention},
+};
+
+}  // namespace
+
+Visibility::Visibility(const AttentionScope& scope, bool strict, std::optional<int64_t> window)
+    : scope_(scope), strict_(strict), window_(window) {
+  // The first key lies num_keys - 1 before the last query.
+  if (window_.has_value() && *window_ >= scope_.num_keys()) window_.reset();
+  only_order_ =
+      !window_.has_value() && !scope_.key_mask.defined() && !scope_.query_segments.defined();
+}
+
+const Tensor& Visibility::mask() const {
+  if (!mask_.defined()) Build();
+  return mask_;
+}
+
+Tensor Visibility::HideBlindRows(const Tensor& output) const {
+  if (!mask_.defined()) Build();
+  return sighted_.defined() ? output.masked_fill(sighted_.logical_not(), 0.0) : output;
+}
+
+void Visibility::Build() const {
+  at::NoGradGuard no_grad;
+  const auto options = at::TensorOptions().device(scope_.device).dtype(at::kLong);
+  const Tensor key = at::arange(scope_.num_keys(), options).unsqueeze(0);                 // [1, S]
+  const Tensor query = at::arange(scope_.past, scope_.num_keys(), options).unsqueeze(1);  // [T, 1]
+  Tensor visible = strict_ ? key < query : key <= query;                                  // [T, S]
+  if (window_.has_value()) visible = visible & (key > query - *window_);
+  visible = visible.unsqueeze(0).unsqueeze(0);
+  if (scope_.key_mask.defined()) {
+    visible = visible & scope_.key_mask.unsqueeze(1).unsqueeze(1);
+  }
+  if (scope_.query_segments.defined()) {
+    visible = visible &
+              (scope_.query_segments.unsqueeze(2) == scope_.key_segments.unsqueeze(1)).unsqueeze(1);
+  }
+  // Only these make empty rows: a hidden own position, or padding before the first real token.
+  if (strict_ || scope_.key_mask.defined()) {
+    sighted_ = visible.any(-1, /*keepdim=*/true);
+    visible = visible | sighted_.logical_not();
+  }
+  mask_ = visible;
+}
+
+const Visibility& VisibilitySet::Get(bool strict, std::optional<int64_t> window) {
+  const std::pair<bool, int64_t> kind(strict, window.value_or(-1));
+  auto found = made_.find(kind);
+  if (found == made_.end()) {
+    found = made_.emplace(kind, Visibility(scope_, strict, window)).first;
+  }
+  return found->second;
+}
+
+AttentionFn FindAttention(const std::string& name) {
+  for (const AttentionRow& row : kAttentions) {
+    if (name == row.name) return row.function;
+  }
+  std::string known;
+  for (const AttentionRow& row : kAttentions) known += Str(known.empty() ? "" : ", ", row.name);
+  throw ConfigError("", Str("attention kernel '", name, "' is not one of ", known));
+}
+
+std::vector<std::string> AttentionNames() {
+  std::vector<std::string> names;
+  for (const AttentionRow& row : kAttentions) names.emplace_back(row.name);
+  return names;
+}
+
+}  // namespace ckv

@@ -1,0 +1,43 @@
+#include "nn/modules.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+
+namespace ckv {
+
+ProjectionImpl::ProjectionImpl(int64_t in, int64_t out, bool with_bias) {
+  weight_ = register_parameter("weight", at::empty({out, in}));
+  if (with_bias) bias_ = register_parameter("bias", at::empty({out}));
+}
+
+Tensor ProjectionImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
+
+RmsNormImpl::RmsNormImpl(int64_t width, double epsilon) : epsilon_(epsilon) {
+  weight_ = register_parameter("weight", at::empty({width}));
+}
+
+Tensor RmsNormImpl::forward(const Tensor& x) {
+  return at::rms_norm(x, {weight_.size(0)}, weight_, epsilon_);
+}
+
+GatedMlpImpl::GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation,
+                           bool with_bias)
+    : activation_(activation == "silu"   ? Activation::kSilu
+                  : activation == "gelu" ? Activation::kGelu
+                                         : Activation::kGeluTanh),
+      gate_(register_module("gate_proj", Projection(width, inner, with_bias))),
+      up_(register_module("up_proj", Projection(width, inner, with_bias))),
+      down_(register_module("down_proj", Projection(inner, width, with_bias))) {}
+
+Tensor GatedMlpImpl::forward(const Tensor& x) {
+  Tensor gate = gate_(x);
+  if (activation_ == Activation::kSilu) {
+    gate = at::silu(gate);
+  } else {
+    gate = at::gelu(gate, activation_ == Activation::kGelu ? "none" : "tanh");
+  }
+  return down_(gate * up_(x));
+}
+
+}  // namespace ckv

@@ -1,0 +1,57 @@
+// The small building blocks of a Llama decoder. Registered names are Hugging Face's, so a module's
+// path is its checkpoint key. Fresh parameters are uninitialised memory: InitializeWeights of the
+// model family, or a checkpoint, fills them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+namespace ckv {
+
+using at::Tensor;
+
+// y = x W^T (+ b).  weight [out, in], bias [out]
+class ProjectionImpl : public torch::nn::Module {
+ public:
+  ProjectionImpl(int64_t in, int64_t out, bool with_bias);
+  Tensor forward(const Tensor& x);  // [..., in] -> [..., out]
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }  // undefined without bias
+
+ private:
+  Tensor weight_;
+  Tensor bias_;
+};
+TORCH_MODULE(Projection);
+
+// weight * x / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019); the mean in at least fp32.
+class RmsNormImpl : public torch::nn::Module {
+ public:
+  RmsNormImpl(int64_t width, double epsilon);
+  Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+
+ private:
+  Tensor weight_;
+  double epsilon_;
+};
+TORCH_MODULE(RmsNorm);
+
+// down(act(gate(x)) * up(x)) (Shazeer 2020); `activation` is silu, gelu or gelu_tanh.
+class GatedMlpImpl : public torch::nn::Module {
+ public:
+  GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation, bool with_bias);
+  Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+
+ private:
+  enum class Activation { kSilu, kGelu, kGeluTanh };
+  Activation activation_;
+  Projection gate_{nullptr};
+  Projection up_{nullptr};
+  Projection down_{nullptr};
+};
+TORCH_MODULE(GatedMlp);
+
+}  // namespace ckv
