@@ -1,6 +1,6 @@
 #include "model/decoder.h"
 
-#include <cmath>
+#include <set>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/torch.h>
@@ -258,13 +258,15 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
   const std::vector<size_t> out = program.Outputs(begin, end);
   std::vector<Tensor> inputs;
   for (const size_t slot : in) inputs.push_back(slots[slot]);
-  std::vector<Tensor> parameters;
+  // Each layer once: a segment may hold several passes of it.
+  std::set<int> layers;
   for (size_t i = begin; i < end; ++i) {
     const ProgramOp& op = program.ops()[i];
-    if (op.kind != ProgramOp::Kind::kLayer) continue;
-    for (const Tensor& parameter : Layer(op.work.layer).parameters()) {
-      parameters.push_back(parameter);
-    }
+    if (op.kind == ProgramOp::Kind::kLayer) layers.insert(op.work.layer);
+  }
+  std::vector<Tensor> parameters;
+  for (const int layer : layers) {
+    for (const Tensor& parameter : Layer(layer).parameters()) parameters.push_back(parameter);
   }
   // The program is copied: it must live until the backward step.
   const SegmentFn segment = [this, program, begin, end, call, in,

@@ -13,10 +13,10 @@
 namespace ckv {
 namespace {
 
-constexpr int64_t kBatch = 3;
+constexpr int64_t kRows = 3;
 constexpr int64_t kHeads = 4;
 constexpr int64_t kKvHeads = 2;
-constexpr int64_t kWidth = 8;
+constexpr int64_t kHeadWidth = 8;
 
 struct Case {
   const char* name;
@@ -59,12 +59,12 @@ AttentionScope ScopeOf(const Case& test) {
   const int64_t num_keys = scope.num_keys();
   if (test.padded) {
     // Row 0 full, row 1 padded on the left, row 2 on the right.
-    scope.key_mask = at::ones({kBatch, num_keys}, at::kBool);
+    scope.key_mask = at::ones({kRows, num_keys}, at::kBool);
     scope.key_mask[1].narrow(0, 0, num_keys / 3).fill_(false);
     scope.key_mask[2].narrow(0, num_keys - num_keys / 4, num_keys / 4).fill_(false);
   }
   if (test.documents) {
-    scope.key_segments = at::arange(num_keys, at::kLong).div(4, "floor").expand({kBatch, num_keys});
+    scope.key_segments = at::arange(num_keys, at::kLong).div(4, "floor").expand({kRows, num_keys});
     scope.query_segments = scope.key_segments;
   }
   return scope;
@@ -78,7 +78,7 @@ at::Tensor Oracle(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   const auto ka = k.accessor<double, 4>();
   const auto va = v.accessor<double, 4>();
   auto result = out.accessor<double, 4>();
-  for (int64_t b = 0; b < kBatch; ++b) {
+  for (int64_t b = 0; b < kRows; ++b) {
     for (int64_t h = 0; h < kHeads; ++h) {
       const int64_t g = h / (kHeads / kKvHeads);
       for (int64_t t = 0; t < test.num_queries; ++t) {
@@ -92,13 +92,13 @@ at::Tensor Oracle(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
           if (test.documents) visible = visible && j / 4 == place / 4;
           if (!visible) continue;
           double score = 0.0;
-          for (int64_t d = 0; d < kWidth; ++d) score += qa[b][h][t][d] * ka[b][g][j][d];
-          const double weight = std::exp(score / std::sqrt(static_cast<double>(kWidth)));
+          for (int64_t d = 0; d < kHeadWidth; ++d) score += qa[b][h][t][d] * ka[b][g][j][d];
+          const double weight = std::exp(score / std::sqrt(static_cast<double>(kHeadWidth)));
           weights.emplace_back(j, weight);
           total += weight;
         }
         for (const auto& [j, weight] : weights) {
-          for (int64_t d = 0; d < kWidth; ++d) {
+          for (int64_t d = 0; d < kHeadWidth; ++d) {
             result[b][h][t][d] += weight / total * va[b][g][j][d];
           }
         }
@@ -114,9 +114,9 @@ TEST_P(AttentionTest, EqualsTheOracleAndHasFiniteGradients) {
   const auto& [kernel, test] = GetParam();
   const AttentionScope scope = ScopeOf(test);
   const int64_t num_keys = scope.num_keys();
-  at::Tensor q = RandomTensor({kBatch, kHeads, test.num_queries, kWidth}, 1).requires_grad_();
-  at::Tensor k = RandomTensor({kBatch, kKvHeads, num_keys, kWidth}, 2).requires_grad_();
-  at::Tensor v = RandomTensor({kBatch, kKvHeads, num_keys, kWidth}, 3).requires_grad_();
+  at::Tensor q = RandomTensor({kRows, kHeads, test.num_queries, kHeadWidth}, 1).requires_grad_();
+  at::Tensor k = RandomTensor({kRows, kKvHeads, num_keys, kHeadWidth}, 2).requires_grad_();
+  at::Tensor v = RandomTensor({kRows, kKvHeads, num_keys, kHeadWidth}, 3).requires_grad_();
   VisibilitySet set(scope);
   const Visibility& visibility =
       set.Get(test.strict, test.window > 0 ? std::optional<int64_t>(test.window) : std::nullopt);

@@ -8,12 +8,12 @@
 namespace ckv {
 namespace {
 
-constexpr int64_t kTokens = 23;
-constexpr int64_t kWidth = 6;
+constexpr int64_t kLossTokens = 23;
+constexpr int64_t kLossWidth = 6;
 constexpr int64_t kVocab = 17;
 
 at::Tensor Targets() {
-  at::Tensor targets = RandomIds({kTokens}, kVocab, 3);
+  at::Tensor targets = RandomIds({kLossTokens}, kVocab, 3);
   targets[0] = kIgnoreTarget;
   targets[11] = kIgnoreTarget;
   return targets;
@@ -36,8 +36,8 @@ class LinearCrossEntropyTest : public ::testing::TestWithParam<std::tuple<LossOp
 TEST_P(LinearCrossEntropyTest, EqualsTheDefinitionWithItsGradients) {
   LossOptions options = std::get<0>(GetParam());
   options.chunk_tokens = std::get<1>(GetParam());
-  at::Tensor hidden = RandomTensor({kTokens, kWidth}, 1).requires_grad_();
-  at::Tensor weight = RandomTensor({kVocab, kWidth}, 2).requires_grad_();
+  at::Tensor hidden = RandomTensor({kLossTokens, kLossWidth}, 1).requires_grad_();
+  at::Tensor weight = RandomTensor({kVocab, kLossWidth}, 2).requires_grad_();
   const at::Tensor loss = LinearCrossEntropy(hidden, weight, Targets(), options);
   const at::Tensor want = PlainLoss(hidden, weight, Targets(), options);
   EXPECT_NEAR(loss.item<double>(), want.item<double>(), 1e-11);
@@ -59,8 +59,8 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Values(0, 1, 7, 100)));
 
 TEST(LinearCrossEntropy, KeepsTheScaleOfBf16Gradients) {
-  at::Tensor hidden = RandomTensor({kTokens, kWidth}, 1, at::kBFloat16).requires_grad_();
-  at::Tensor weight = RandomTensor({kVocab, kWidth}, 2, at::kBFloat16).requires_grad_();
+  at::Tensor hidden = RandomTensor({kLossTokens, kLossWidth}, 1, at::kBFloat16).requires_grad_();
+  at::Tensor weight = RandomTensor({kVocab, kLossWidth}, 2, at::kBFloat16).requires_grad_();
   const double scale = 1.0 / 3000.0;  // 0.13% off as a bf16 number
   const at::Tensor loss = LinearCrossEntropy(hidden, weight, Targets(), {});
   const auto grads = torch::autograd::grad({loss * scale}, {hidden, weight});
@@ -77,11 +77,11 @@ TEST(LinearCrossEntropy, KeepsTheScaleOfBf16Gradients) {
 }
 
 TEST(ScoreTokens, GivesLogProbabilitiesAndHits) {
-  const at::Tensor hidden = RandomTensor({kTokens, kWidth}, 1);
-  const at::Tensor weight = RandomTensor({kVocab, kWidth}, 2);
+  const at::Tensor hidden = RandomTensor({kLossTokens, kLossWidth}, 1);
+  const at::Tensor weight = RandomTensor({kVocab, kLossWidth}, 2);
   const TokenScores scores = ScoreTokens(hidden, weight, Targets(), /*chunk_tokens=*/5);
   const at::Tensor log_probs = at::log_softmax(at::matmul(hidden, weight.t()), -1);
-  for (int64_t i = 0; i < kTokens; ++i) {
+  for (int64_t i = 0; i < kLossTokens; ++i) {
     const int64_t target = Targets()[i].item<int64_t>();
     const double want = target == kIgnoreTarget ? 0.0 : log_probs[i][target].item<double>();
     EXPECT_NEAR(scores.log_prob[i].item<double>(), want, 1e-12);
