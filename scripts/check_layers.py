@@ -22,8 +22,8 @@ ALLOWED = {
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
     "gen": ["base", "config", "model", "kv", "nn", "text"],
-    "eval": ["base", "config", "model", "kv", "nn", "data", "text", "gen"],
-    "train": ["base", "config", "data", "model", "nn", "kv", "ckpt", "record", "sharing"],
+    "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
+    "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],
     "app": None,
 }
 

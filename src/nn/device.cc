@@ -85,6 +85,14 @@ int64_t PeakMemoryBytes(const at::Device& device) {
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
 }
 
+void ResetPeakMemory(const at::Device& device) {
+#ifdef CKV_HAVE_CUDA
+  if (device.is_cuda()) c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
+#else
+  static_cast<void>(device);
+#endif
+}
+
 void Synchronize(const at::Device& device) {
   if (device.is_cuda()) torch::cuda::synchronize(device.index());
 }

@@ -22,6 +22,8 @@ std::optional<double> PeakFlops(const at::Device& device, const std::string& pre
 
 // Most memory in use so far: the allocator's on a GPU, the process's on the CPU.
 int64_t PeakMemoryBytes(const at::Device& device);
+// Starts the peak of a GPU again from what is in use; the CPU's stays.
+void ResetPeakMemory(const at::Device& device);
 
 // Waits until the device has done all it was given.
 void Synchronize(const at::Device& device);
