@@ -57,9 +57,6 @@ foreach(folder IN ITEMS ${ckv_torch_lib} LISTS ckv_nvidia_libs)
 endforeach()
 
 if(CKV_HAVE_CUDA)
-  # The C++ runtime before all others: some of NVIDIA's libraries export pieces of one of their own,
-  # and a program that takes half of its std::locale from there dies before main.
-  target_link_options(ckv_dep_torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
   # Nothing of ours need name a symbol of libtorch_cuda, whose kernels register themselves when it is
   # loaded; Ubuntu's linker would drop it.
   target_link_options(ckv_dep_torch INTERFACE
