@@ -1,20 +1,24 @@
 # Included before project(). A compiler that has the C++ runtime as an archive only would put a second
 # runtime into our programs beside the one that SentencePiece and LibTorch share, and those programs
-# die before main. Where CC and CXX name such a compiler, the system's is taken if it is whole.
+# die before main. Where CXX names such a compiler, the system's is taken if it is whole.
+function(ckv_has_shared_runtime compiler result)
+  # Prints the bare name where there is no such file.
+  execute_process(COMMAND ${compiler} -print-file-name=libstdc++.so
+                  OUTPUT_VARIABLE path OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(path MATCHES "/")
+    set(${result} ON PARENT_SCOPE)
+  else()
+    set(${result} OFF PARENT_SCOPE)
+  endif()
+endfunction()
+
 if(NOT CMAKE_CXX_COMPILER AND DEFINED ENV{CXX})
-  foreach(ckv_compiler IN ITEMS $ENV{CXX} /usr/bin/g++)
-    # Prints the bare name where there is no such file.
-    execute_process(COMMAND ${ckv_compiler} -print-file-name=libstdc++.so
-                    OUTPUT_VARIABLE ckv_runtime OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-    if(NOT ckv_runtime STREQUAL "libstdc++.so")
-      break()
-    endif()
-    message(STATUS "${ckv_compiler} has no shared libstdc++")
-  endforeach()
-  if(NOT ckv_compiler STREQUAL "$ENV{CXX}" AND NOT ckv_runtime STREQUAL "libstdc++.so")
-    message(STATUS "Using ${ckv_compiler} instead")
-    set(CMAKE_CXX_COMPILER ${ckv_compiler})
+  ckv_has_shared_runtime($ENV{CXX} ckv_wanted_whole)
+  ckv_has_shared_runtime(/usr/bin/g++ ckv_system_whole)
+  if(ckv_system_whole AND NOT ckv_wanted_whole)
+    message(STATUS "$ENV{CXX} has no shared libstdc++; using /usr/bin/g++ instead")
     set(CMAKE_C_COMPILER /usr/bin/gcc)
-    set(CMAKE_CUDA_HOST_COMPILER ${ckv_compiler})
+    set(CMAKE_CXX_COMPILER /usr/bin/g++)
+    set(CMAKE_CUDA_HOST_COMPILER /usr/bin/g++)
   endif()
 endif()
