@@ -14,6 +14,12 @@ class App;
 namespace ckv {
 
 void AddBenchCommand(CLI::App& program);
+void AddCompletionCommand(CLI::App& program);
+void AddDataCommand(CLI::App& program);
+void AddEvalCommand(CLI::App& program);
+void AddGenerateCommand(CLI::App& program);
+void AddInspectCommand(CLI::App& program);
+void AddPlotCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
 
 // The program's parser with all commands.
@@ -22,5 +28,9 @@ void AddCommands(CLI::App& program);
 // Reads the arguments (argv[0] left out) and runs what they ask for. Help and version go to stdout.
 // Throws ConfigError for wrong usage, and what the command throws.
 void RunProgram(const std::vector<std::string>& arguments);
+
+// What `main` does: runs the program, turns a failure into one line on stderr, and returns the exit
+// code.
+int RunMain(int argc, char** argv);
 
 }  // namespace ckv

@@ -5,8 +5,14 @@
 namespace ckv {
 
 void AddCommands(CLI::App& program) {
+  AddDataCommand(program);
   AddTrainCommand(program);
+  AddEvalCommand(program);
+  AddGenerateCommand(program);
+  AddInspectCommand(program);
+  AddPlotCommand(program);
   AddBenchCommand(program);
+  AddCompletionCommand(program);
 }
 
 }  // namespace ckv

@@ -1,4 +1,5 @@
-// How a command gives its result: as text for people or JSON for programs, on stdout or into a file.
+// How a command gives its result: as text for people or JSON for programs, on stdout or into a
+// file.
 #pragma once
 
 #include <string>
@@ -20,8 +21,10 @@ class CommandOutput {
   void AddJson(CLI::App& command);
 
   bool json() const { return json_; }
+  bool to_file() const { return !file_.empty(); }
 
-  // Prints the result, one of the two forms. Ends it with a line end if it lacks one. Throws IoError.
+  // Prints the result, one of the two forms. Ends it with a line end if it lacks one. Throws
+  // IoError.
   void Print(const OrderedJson& json, const std::string& text) const;
 
  private:

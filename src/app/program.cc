@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -21,42 +24,108 @@ const CLI::App* Selected(const CLI::App* app) {
   return app;
 }
 
+// The first on the way to the selected command that got an argument it does not know; else nullptr.
+const CLI::App* WithUnknown(const CLI::App* app) {
+  while (app->remaining_size() == 0) {
+    if (app->get_subcommands().empty()) return nullptr;
+    app = app->get_subcommands().back();
+  }
+  return app;
+}
+
 std::string PathOf(const CLI::App* app) {
   const CLI::App* parent = app->get_parent();
   return parent == nullptr ? app->get_name() : PathOf(parent) + " " + app->get_name();
 }
 
-// Options, or commands for a word without dash, that `word` may have been meant to be.
-std::vector<std::string> Candidates(const CLI::App* app, const std::string& word) {
+std::vector<std::string> CommandNames(const CLI::App* app) {
   std::vector<std::string> names;
-  if (word[0] == '-') {
-    for (const CLI::Option* option : app->get_options()) {
-      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-    }
-  } else {
-    for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
-      names.push_back(command->get_name());
-    }
+  for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
   }
   return names;
 }
 
-std::string Unexpected(const CLI::App* app, const std::string& argument) {
-  const std::string word = argument.substr(0, argument.find('='));
-  const bool option = word[0] == '-';
-  const bool group = !option && !app->get_subcommands([](const CLI::App*) { return true; }).empty();
-  std::string text = Str(option  ? "unknown option"
-                         : group ? "unknown command"
-                                 : "one argument too many:",
-                         " '", word, "'");
-  const std::string closest = ClosestWord(word, Candidates(app, word));
-  if (!closest.empty()) text += Str(" (did you mean '", closest, "'?)");
+std::vector<std::string> OptionNames(const CLI::App* app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app->get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::string DescribeUnknown(const CLI::App* app, const std::string& argument) {
+  const bool option = argument.size() > 1 && argument[0] == '-';
+  const std::string word = option ? argument.substr(0, argument.find('=')) : argument;
+  const std::vector<std::string> commands = CommandNames(app);
+  if (!option && (commands.empty() || !app->get_subcommands().empty())) {
+    return Str("one argument too many: '", word, "'");
+  }
+  const std::string closest = ClosestWord(word, option ? OptionNames(app) : commands);
+  return Str("unknown ", option ? "option" : "command", " '", word, "'",
+             closest.empty() ? "" : Str(" (did you mean '", closest, "'?)"));
+}
+
+// CLI11's message on one line, or a clearer one. It has the option's name in front or within.
+std::string DescribeUsageError(const CLI::App* app, const CLI::ParseError& error) {
+  const std::vector<std::string> commands = CommandNames(app);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !commands.empty()) {
+    std::string list;
+    for (const std::string& name : commands) list += (list.empty() ? "" : ", ") + name;
+    return Str("a command is missing: one of ", list);
+  }
+  std::string text = error.what();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  const auto before = [&text](const char* part) {
+    const size_t at = text.find(part);
+    return at == std::string::npos ? "" : text.substr(0, at);
+  };
+  // "--out: 1 required FILE missing", "--out: At Most 1 required but received 2", "--json was given
+  // a disallowed flag override"
+  const std::string missing = before(": 1 required ");
+  if (!missing.empty()) return missing + " needs a value";
+  const std::string repeated = before(": At Most 1 required");
+  if (!repeated.empty()) return repeated + " is given more than once";
+  const std::string flag = before(" was given a disallowed flag override");
+  if (!flag.empty()) return Str(flag[0] == '-' ? "" : "--", flag, " takes no value");
   return text;
 }
 
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+// What is wrong with `text` as a number of CLI11's type `type`; "" if nothing. CLI11 itself also
+// takes octal and hexadecimal numbers, and 'true' for 1.
+std::string NumberFault(const std::string& text, const std::string& type) {
+  const ConfigValue value = ConfigValue::Scalar(text);
+  try {
+    if (type == "FLOAT") {
+      AsDouble(value, "");
+    } else if (AsInt(value, "") < 0 && type == "UINT") {
+      return Str("'", text, "' is negative");
+    }
+  } catch (const ConfigError&) {
+    return Str("'", text, "' is not ", type == "FLOAT" ? "a number" : "a whole number");
+  }
+  return "";
+}
+
+// Lets numbers be decimal only and flags have no value.
+void MakeStrict(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type == "INT" || type == "UINT" || type == "FLOAT") {
+      option->check(
+          CLI::Validator([type](std::string& text) { return NumberFault(text, type); }, ""));
+    } else if (option->get_items_expected_max() == 0) {
+      option->disable_flag_override();
+    }
+  }
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    MakeStrict(*command);
+  }
+}
+
+void PrintToStdout(const std::string& text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0) throw IoError("stdout", "cannot write", errno);
 }
 
 }  // namespace
@@ -68,18 +137,20 @@ void RunProgram(const std::vector<std::string>& arguments) {
                            "Print the version and leave");
   program.require_subcommand(1);
   AddCommands(program);
+  MakeStrict(program);
   try {
     // CLI11 takes the arguments from the back.
     program.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
-    std::fputs(Selected(&program)->help().c_str(), stdout);
+    PrintToStdout(program.help());
   } catch (const CLI::CallForVersion&) {
-    std::puts(program.version().c_str());
+    PrintToStdout(program.version() + "\n");
   } catch (const CLI::ParseError& error) {
-    const CLI::App* command = Selected(&program);
-    const std::vector<std::string> extras = program.remaining(true);
-    const std::string what =
-        extras.empty() ? OneLine(error.what()) : Unexpected(command, extras.front());
+    const CLI::App* unknown = WithUnknown(&program);
+    const CLI::App* command = unknown != nullptr ? unknown : Selected(&program);
+    const std::string what = unknown != nullptr
+                                 ? DescribeUnknown(unknown, unknown->remaining().front())
+                                 : DescribeUsageError(command, error);
     throw ConfigError("", Str(what, "; see '", PathOf(command), " --help'"));
   }
 }

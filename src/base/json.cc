@@ -61,6 +61,11 @@ std::string Reason(const std::string& what) {
 }  // namespace
 
 Json ParseJson(std::string_view text, const std::string& path, int max_depth) {
+  // nlohmann's parser takes a NUL byte for the end and leaves what follows unread.
+  const size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) {
+    throw FormatError(path, LineAndColumn(text, nul + 1), "not valid JSON: a NUL byte");
+  }
   StrictCallback callback(path, max_depth);
   try {
     return Json::parse(text.begin(), text.end(), std::ref(callback));

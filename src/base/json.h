@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
 // Parses one value. Throws FormatError(path, "line L, column C", ...) for anything else, for
-// nesting deeper than `max_depth` and for duplicate keys.
+// nesting deeper than `max_depth`, for duplicate keys and for NUL bytes.
 Json ParseJson(std::string_view text, const std::string& path, int max_depth = 64);
 
 // ParseJson over a file's content.

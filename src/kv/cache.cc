@@ -48,7 +48,7 @@ void KvCache::Stage(Store& store, const Tensor& fresh) {
   if (differentiable_) {
     store.staged = fresh;
   } else {
-    store.memory.narrow(2, length_, call_tokens_).copy_(fresh);
+    store.memory.narrow(2, length_, call_tokens_).copy_(fresh.detach());
   }
 }
 

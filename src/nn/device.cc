@@ -44,7 +44,8 @@ at::Device ChooseDevice(const std::string& name, const std::string& origin) {
   }
   const int index = indexed ? std::stoi(name.substr(5)) : 0;
   if (!available || index >= static_cast<int>(torch::cuda::device_count())) {
-    throw ConfigError(origin, Str("device '", name, "' is not there: ", torch::cuda::device_count(),
+    throw ConfigError(origin, Str("device '", name,
+                                  "' is not there: ", static_cast<int>(torch::cuda::device_count()),
                                   " CUDA devices found"));
   }
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));

@@ -1,6 +1,9 @@
 #include "train/training_checkpoint.h"
 
 #include <mutex>
+#include <optional>
+#include <tuple>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
@@ -44,15 +47,28 @@ std::string Part(const std::string& folder, const char* name) {
   return path;
 }
 
-void CopyInto(const TensorFile& file, const std::string& name, Tensor target) {
-  const Tensor stored = file.Read(name);
-  if (stored.sizes() != target.sizes()) {
-    throw FormatError(
-        file.path(), Str("tensor '", name, "'"),
-        Str("has the shape ", stored.sizes(), ", but the run needs ", target.sizes()));
+// Tensors to be filled from a file, all checked before the first is.
+struct Copies {
+  std::vector<std::tuple<const TensorFile*, std::string, Tensor>> items;
+
+  void Add(const TensorFile& file, const AdamW::Named& targets) {
+    for (const auto& [name, target] : targets) {
+      const SafetensorsEntry* stored = file.header().Find(name);
+      if (stored == nullptr) {
+        throw FormatError(file.path(), Str("tensor '", name, "'"), "is not there");
+      }
+      if (at::IntArrayRef(stored->shape) != target.sizes()) {
+        throw FormatError(file.path(), Str("tensor '", name, "'"),
+                          Str("has the shape ", at::IntArrayRef(stored->shape),
+                              ", but the run needs ", target.sizes()));
+      }
+      items.emplace_back(&file, name, target);
+    }
   }
-  target.copy_(stored);
-}
+  void Run() {
+    for (auto& [file, name, target] : items) target.copy_(file->Read(name));
+  }
+};
 
 }  // namespace
 
@@ -103,21 +119,24 @@ TrainState LoadTrainingCheckpoint(const std::string& folder, const TrainingParts
     throw FormatError(state_path, "version",
                       Str("is ", json.value("version", 0), ", but this program reads ", kVersion));
   }
-  // Everything is opened before anything changes.
+  // Everything is opened and checked before anything changes.
   const TensorFile weights(Part(folder, "model.safetensors"));
   const TensorFile optimizer(Part(folder, "optimizer.safetensors"));
-  const TrainState state = TrainState::FromJson(json.at("train"), state_path);
-
-  for (const auto& [name, tensor] : parts.optimizer->Weights()) CopyInto(weights, name, tensor);
-  for (const auto& [name, tensor] : parts.optimizer->State()) CopyInto(optimizer, name, tensor);
-  parts.optimizer->RefreshWorkingWeights();
+  std::optional<TensorFile> mean;
+  Copies copies;
+  copies.Add(weights, parts.optimizer->Weights());
+  copies.Add(optimizer, parts.optimizer->State());
   if (parts.ema != nullptr) {
-    const TensorFile mean(Part(folder, "ema.safetensors"));
-    for (const auto& [name, tensor] : parts.ema->weights()) CopyInto(mean, name, tensor);
+    mean.emplace(Part(folder, "ema.safetensors"));
+    copies.Add(*mean, parts.ema->weights());
   }
+  const TrainState state = TrainState::FromJson(json.at("train"), state_path);
+  parts.data->Restore(json.at("data"));
+
+  copies.Run();
+  parts.optimizer->RefreshWorkingWeights();
   const std::string generator = GeneratorName(parts.device);
   if (optimizer.Has(generator)) SetGeneratorState(parts.device, optimizer.Read(generator));
-  parts.data->Restore(json.at("data"));
   return state;
 }
 

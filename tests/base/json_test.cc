@@ -39,5 +39,19 @@ TEST(ParseJson, RefusesInvalidUtf8AndTrailingText) {
   EXPECT_EQ(ErrorOf([] { ParseJson("{} x", "t.json"); }).substr(0, 9), "3: t.json");
 }
 
+TEST(ParseJson, RefusesNulBytesWhereverTheyAre) {
+  using namespace std::string_literals;
+  using namespace std::string_view_literals;
+  for (const std::string_view text :
+       {"{}\0"sv, "{}\0garbage"sv, "[1,\n\0 2]"sv, "\"a\0b\""sv, "\0"sv, "\0{}"sv}) {
+    const std::string error = ErrorOf([&] { ParseJson(text, "t.json"); });
+    EXPECT_EQ(error.substr(0, 16), "3: t.json: line ") << text;
+    EXPECT_NE(error.find("a NUL byte"), std::string::npos) << error;
+  }
+  EXPECT_EQ(ErrorOf([] { ParseJson("[1,\n\0 2]"sv, "t.json"); }),
+            "3: t.json: line 2, column 1: not valid JSON: a NUL byte");
+  EXPECT_EQ(ParseJson(R"("a\u0000b")", "t.json").get<std::string>(), "a\0b"s);
+}
+
 }  // namespace
 }  // namespace ckv
