@@ -16,15 +16,18 @@ inline std::string GoldensRoot() {
                                           : std::string(CKV_SOURCE_DIR "/../shared/goldens");
 }
 
-// Folders of <root>/kv that hold `file`, sorted.
-inline std::vector<std::string> GoldenFolders(const std::string& file) {
-  const std::string root = JoinPath(GoldensRoot(), "kv");
+// Names of the folders of `root` that hold `file`, sorted; none if there is no such root.
+inline std::vector<std::string> FoldersWith(const std::string& root, const std::string& file) {
   std::vector<std::string> folders;
   if (!IsDirectory(root)) return folders;
   for (const std::string& name : ListDir(root)) {
     if (FileExists(JoinPath(JoinPath(root, name), file))) folders.push_back(name);
   }
   return folders;
+}
+
+inline std::vector<std::string> GoldenFolders(const std::string& file) {
+  return FoldersWith(JoinPath(GoldensRoot(), "kv"), file);
 }
 
 }  // namespace ckv

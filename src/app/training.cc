@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
-#include "app/init_weights.h"
+#include "app/load_model.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -96,7 +96,11 @@ class Training {
 Decoder Training::BuildModel(const TrainRun& run) {
   Decoder model(run.model);
   model->InitializeWeights(static_cast<uint64_t>(run.run.seed));
-  if (!run.init_from.empty()) InitializeFrom(run.init_from, *model);
+  if (!run.init_from.empty()) {
+    const std::string folder = FindModelFolder(run.init_from);
+    ReadModelConfig(folder);  // refuses other model families
+    LoadModelWeights(folder, "model", *model, /*may_grow_rows=*/true);
+  }
   return model;
 }
 

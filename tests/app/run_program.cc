@@ -18,6 +18,7 @@
 
 #include "app/command.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "tests/temp_dir.h"
 
 namespace ckv {
@@ -61,7 +62,12 @@ ProgramResult RunChild(const ProgramLimits& limits, const std::string& what, Bod
   ProgramResult result;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(limits.timeout_s);
   int status = 0;
+  int signal_number = limits.signal_number;
   while (::waitpid(child, &status, WNOHANG) == 0) {
+    if (signal_number != 0 && FileExists(limits.signal_at)) {
+      ::kill(child, signal_number);
+      signal_number = 0;
+    }
     if (!result.timed_out && std::chrono::steady_clock::now() > end) {
       result.timed_out = true;
       ::kill(-child, SIGKILL);

@@ -19,6 +19,8 @@ struct ProgramResult {
 struct ProgramLimits {
   int timeout_s = 120;      // then it is killed
   int64_t file_bytes = -1;  // no file may grow larger, as on a full disk; -1: as large as it likes
+  int signal_number = 0;    // is sent once, when the file `signal_at` is there
+  std::string signal_at;
 };
 
 // Runs `command` (a path and its arguments) without input.

@@ -1,5 +1,6 @@
-// The decoder against recorded outputs of the published implementation: every folder under
-// `CKV_GOLDENS`/kv that has a model and its inputs and outputs. Prints the worst error of each.
+// The decoder against recorded outputs of the published implementation, every folder under
+// `CKV_GOLDENS`/kv that has a model and its inputs and outputs, and against the project's own
+// fixtures under tests/testdata/kv. Prints the worst error of each.
 #include <cstdio>
 
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 #include "model/hf_config.h"
 #include "nn/loss.h"
 #include "tests/goldens.h"
+#include "tests/model/fixtures.h"
 #include "tests/tensors.h"
 
 namespace ckv {
@@ -20,9 +22,9 @@ namespace {
 
 class GoldenCase {
  public:
-  explicit GoldenCase(const std::string& name)
-      : name_(name),
-        folder_(JoinPath(JoinPath(GoldensRoot(), "kv"), name)),
+  explicit GoldenCase(const std::string& folder)
+      : name_(BaseName(folder)),
+        folder_(folder),
         io_(JoinPath(folder_, "io.safetensors")),
         meta_(ReadJsonFile(JoinPath(folder_, "meta.json"))) {
     const std::string path = JoinPath(folder_, "config.json");
@@ -203,9 +205,24 @@ TEST_P(DecoderGoldenTest, TrainingTokenByToken) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DecoderGoldenTest);
+// Folders that hold a model under `root`.
+std::vector<std::string> GoldenPaths(const std::string& root) {
+  std::vector<std::string> paths;
+  for (const std::string& name : FoldersWith(root, "model.safetensors")) {
+    paths.push_back(JoinPath(root, name));
+  }
+  return paths;
+}
+
+std::string GoldenName(const ::testing::TestParamInfo<std::string>& row) {
+  return BaseName(row.param);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kv, DecoderGoldenTest,
-                         ::testing::ValuesIn(GoldenFolders("model.safetensors")),
-                         [](const auto& row) { return row.param; });
+                         ::testing::ValuesIn(GoldenPaths(JoinPath(GoldensRoot(), "kv"))),
+                         GoldenName);
+INSTANTIATE_TEST_SUITE_P(Own, DecoderGoldenTest, ::testing::ValuesIn(GoldenPaths(FixtureRoot())),
+                         GoldenName);
 
 TEST(DecoderGoldens, ArePresent) {
   if (GoldenFolders("model.safetensors").empty()) {
