@@ -51,9 +51,12 @@ TEST_P(DecoderCacheTest, PromptAndStepsEqualOnePassAtConvergence) {
   DecoderRun whole;
   whole.order = DecoderRun::Order::kParallel;
   whole.forward_passes = kStream;
-  Decoder decoder = TinyDecoder(GetParam());
   for (const auto& [dtype, tolerance] :
        {std::pair(at::kDouble, 1e-12), std::pair(at::kFloat, 1e-5)}) {
+    DecoderConfig config = TinyConfig(GetParam());
+    // Some of the layouts amplify rounding a thousandfold with large weights.
+    if (dtype == at::kFloat) config.initializer_range = 0.1;
+    Decoder decoder = TinyDecoder(config);
     decoder->to(dtype);
     const at::Tensor want = decoder->Hidden({tokens, {}, {}}, whole);
     for (const int64_t prompt : {0, 1, 6}) {
@@ -171,22 +174,24 @@ TEST_P(DecoderCacheTest, SinksEqualStoresThatKeepEverythingUntilTheWindowIsFull)
   EXPECT_LT(MaxAbsDiff(got.narrow(1, 0, same), want.narrow(1, 0, same)), 1e-12);
 }
 
-// Once the window is full, what a step sees is what a short stream of the kept tokens would show it
-// in the lowest layer: sinks and recent ones at their places.
-TEST_P(DecoderCacheTest, CallsAndStepsOfASinkCacheAgree) {
+// Calls and steps, over sinks that turn by different amounts.
+TEST_P(DecoderCacheTest, ARowOfASinkCacheEqualsTheRowAlone) {
   DecoderConfig config = TinyConfig(GetParam());
   config.sliding_window.reset();
   Decoder decoder = TinyDecoder(config);
   const at::Tensor tokens = RandomIds({1, 24}, 31, 1);
-  KvCache steps = decoder->NewCache(1, 1, SinkWindow{2, 6});
-  KvCache uneven = decoder->NewCache(2, 1, SinkWindow{2, 6});
-  for (int64_t t = 0; t < 24; ++t) {
-    const DecoderInput one{tokens.narrow(1, t, 1), {}, {}};
-    const at::Tensor want = decoder->Hidden(one, InCache(steps, 1));
+  KvCache alone = decoder->NewCache(1, 1, SinkWindow{2, 6});
+  KvCache both = decoder->NewCache(2, 1, SinkWindow{2, 6});
+  int64_t at = 0;
+  for (const int64_t count : {1, 4, 1, 1, 9, 1, 1, 5, 1}) {
+    const at::Tensor now = tokens.narrow(1, at, count);
+    const at::Tensor want = decoder->Hidden({now, {}, {}}, InCache(alone, 9));
     // The second row joins in late.
-    const DecoderInput two{one.tokens.expand({2, 1}), at::tensor({true, t >= 5}).view({2, 1}), {}};
-    const at::Tensor got = decoder->Hidden(two, InCache(uneven, 1));
-    EXPECT_LT(MaxAbsDiff(got[0], want[0]), 1e-12) << t;
+    at::Tensor mask = at::ones({2, count}, at::kBool);
+    mask[1].fill_(at > 5);
+    const at::Tensor got = decoder->Hidden({now.expand({2, count}), mask, {}}, InCache(both, 9));
+    EXPECT_LT(MaxAbsDiff(got[0], want[0]), 1e-12) << at;
+    at += count;
   }
 }
 
@@ -270,8 +275,9 @@ TEST(DecoderCache, ALongStreamDoesNotDrift) {
     if (t < 1000) early = std::max(early, error);
     if (t >= kTokens - 1000) late = std::max(late, error);
   }
-  EXPECT_LT(late, 2.0 * early);  // 1.0 seen
-  EXPECT_LT(late, 1e-4);         // fp32
+  printf("DRIFT %g %g\n", early, late);
+  EXPECT_LT(late, 2.0 * early);
+  EXPECT_LT(late, 1e-4);  // fp32
 
   // Layer 0's keys depend on their token alone: computed anew at their places they are the same.
   const at::Tensor kept = at::cat({tokens.narrow(1, 0, 4), tokens.narrow(1, kTokens - 16, 16)}, 1);
