@@ -18,9 +18,10 @@ class BenchPrefillTest : public ::testing::Test {
     WriteModel(temp_.File("cyclic"), "0_3_3_3_4");
     WriteModel(temp_.File("plain"), "0_1_1_1");
   }
-  std::vector<std::string> Bench(const std::string& model, std::vector<std::string> more) const {
+  std::vector<std::string> Bench(const std::string& model, std::vector<std::string> more,
+                                 const std::string& tokens = "20") const {
     std::vector<std::string> words = {
-        "bench",        "prefill", temp_.File(model), "--device", "cpu", "--tokens", "20",
+        "bench",        "prefill", temp_.File(model), "--device", "cpu", "--tokens", tokens,
         "--batch-size", "2",       "--precision",     "fp64"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
@@ -61,7 +62,7 @@ TEST_F(BenchPrefillTest, APlainModelIsExactInEveryOrder) {
 TEST_F(BenchPrefillTest, RefusesWhatCannotRun) {
   EXPECT_EQ(CkvError(2, Bench("cyclic", {"--passes", "7"})),
             "--passes: '7' is not M,B with both in 0 to 4096, as in 7,2");
-  EXPECT_EQ(CkvError(2, Bench("cyclic", {"--tokens", "65"})),
+  EXPECT_EQ(CkvError(2, Bench("cyclic", {}, "65")),
             "--tokens: 65, but the model takes at most 64 (max_position_embeddings)");
   EXPECT_EQ(CkvError(2, Bench("cyclic", {"--set", "a=b"})),
             "--set: needs a YAML file, not a checkpoint");

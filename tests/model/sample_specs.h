@@ -38,7 +38,7 @@ inline std::vector<std::string> SampleSpecs() {
     }
   }
   Random random(8);
-  for (int i = 0; i < 20; ++i) specs.insert(RandomSpec(random, 7).ToString());
+  for (int i = 0; i < 12; ++i) specs.insert(RandomSpec(random, 7).ToString());
   return {specs.begin(), specs.end()};
 }
 
