@@ -90,17 +90,24 @@ DecoderRun::Order DecoderImpl::ResolveOrder(const DecoderRun& run, int64_t num_t
   return DecoderRun::Order::kParallel;
 }
 
-Tensor DecoderImpl::Hidden(const DecoderInput& input, const DecoderRun& run) {
+namespace {
+
+void CheckRun(const DecoderInput& input, const DecoderRun& run) {
   CKV_CHECK(input.tokens.dim() == 2 && input.tokens.size(1) > 0, "tokens ", input.tokens.sizes());
-  const int64_t rows = input.tokens.size(0);
   CKV_CHECK(run.cache == nullptr || !input.segments.defined(),
             "documents within a row do not go with a cache");
-  CKV_CHECK(run.cache == nullptr || run.cache->rows() == rows, rows, " rows for a cache of ",
-            run.cache->rows());
+  CKV_CHECK(run.cache == nullptr || run.cache->rows() == input.tokens.size(0), input.tokens.size(0),
+            " rows for a cache of ", run.cache->rows());
   CKV_CHECK(run.layer_outputs == nullptr || !run.last_only, "layer outputs are of all positions");
   CKV_CHECK(run.tolerance == 0.0 || !at::GradMode::is_enabled(),
             "passes that end early have no gradient");
+}
 
+}  // namespace
+
+Tensor DecoderImpl::Hidden(const DecoderInput& input, const DecoderRun& run) {
+  CheckRun(input, run);
+  const int64_t rows = input.tokens.size(0);
   // Without a cache the parallel order can leave padding where it is.
   const bool in_place = run.cache == nullptr && !run.last_only &&
                         (run.order == DecoderRun::Order::kParallel ||

@@ -42,6 +42,28 @@ Tensor DecoderImpl::Call::Last(const Tensor& x) const {
   return x.gather(1, last_columns.view({-1, 1, 1}).expand({-1, 1, x.size(2)}));
 }
 
+void DecoderImpl::Call::SetScopes(const Work& work) {
+  AttentionScope own;
+  own.num_queries = num_tokens;
+  own.past = work.tape_tokens;
+  own.device = work.tokens.device();
+  own.key_mask = work.key_mask;
+  own.query_segments = work.segments;
+  own.key_segments = work.key_segments;
+  std::vector<AttentionScope> scopes = {own};
+  if (reads_cache) scopes = cache->Scopes();
+  for (const AttentionScope& scope : scopes) {
+    all_positions.emplace_back(scope);
+    if (work.wanted == WantedOutput::kLastPosition) {
+      last_position.emplace_back(OneQueryScope(scope, work.last_columns));
+    }
+  }
+  if (work.counts.empty()) return;
+  const Tensor counts = at::tensor(work.counts, at::kLong).to(own.device);
+  column_mask = (at::arange(num_tokens, counts.options()) < counts.unsqueeze(1))
+                    .view({counts.size(0), 1, num_tokens, 1});
+}
+
 std::shared_ptr<DecoderImpl::Call> DecoderImpl::Open(const Work& work) const {
   auto call = std::make_shared<Call>(config_.sharing());
   const int64_t rows = work.tokens.size(0);
@@ -70,31 +92,14 @@ std::shared_ptr<DecoderImpl::Call> DecoderImpl::Open(const Work& work) const {
   call->rope = rope_.Table(positions, past + call->num_tokens, dtype);
   if (call->step()) return call;
 
-  AttentionScope own;
-  own.num_queries = call->num_tokens;
-  own.past = work.tape_tokens;
-  own.device = work.tokens.device();
-  own.key_mask = work.key_mask;
-  own.query_segments = work.segments;
-  own.key_segments = work.key_segments;
-  std::vector<AttentionScope> scopes = {own};
-  if (call->reads_cache) scopes = work.cache->Scopes();
-  for (const AttentionScope& scope : scopes) call->all_positions.emplace_back(scope);
-  if (!work.counts.empty()) {
-    const Tensor counts = at::tensor(work.counts, at::kLong).to(own.device);
-    call->column_mask = (at::arange(call->num_tokens, counts.options()) < counts.unsqueeze(1))
-                            .view({rows, 1, call->num_tokens, 1});
+  call->SetScopes(work);
+  if (work.wanted == WantedOutput::kLastPosition) {
+    Tensor last = positions.narrow(-1, call->num_tokens - 1, 1);
+    if (work.last_columns.defined()) {
+      last = positions.expand({rows, -1}).gather(1, work.last_columns.unsqueeze(1));
+    }
+    call->last_rope = rope_.Table(last, past + call->num_tokens, dtype);
   }
-  if (work.wanted != WantedOutput::kLastPosition) return call;
-
-  for (const AttentionScope& scope : scopes) {
-    call->last_position.emplace_back(OneQueryScope(scope, work.last_columns));
-  }
-  Tensor last = positions.narrow(-1, call->num_tokens - 1, 1);
-  if (work.last_columns.defined()) {
-    last = positions.expand({rows, -1}).gather(1, work.last_columns.unsqueeze(1));
-  }
-  call->last_rope = rope_.Table(last, past + call->num_tokens, dtype);
   return call;
 }
 

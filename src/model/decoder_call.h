@@ -36,6 +36,9 @@ struct DecoderImpl::Call {
   void StageKeys(int layer, const Tensor& keys, bool last_pass) const;
   void StageValues(int layer, const Tensor& values, bool last_pass) const;
 
+  // Fills in who sees whom. The cache's call has begun.
+  void SetScopes(const Work& work);
+
   // Who sees whom among the keys of a source; `last`: for the last position alone.
   const Visibility& Sees(int source, bool strict, std::optional<int64_t> window, bool last) const;
   // [B, T, C] -> [B, 1, C], each row's last position.
