@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "app/bench_prefill.h"
 #include "app/bench_train.h"
 #include "app/command.h"
 #include "app/output.h"
@@ -69,6 +70,7 @@ void BenchTrainByOptions(const BenchTrainCommand& options) {
 void AddBenchCommand(CLI::App& program) {
   CLI::App* bench = program.add_subcommand("bench", "Measure speed");
   bench->require_subcommand(1);
+  AddBenchPrefillCommand(*bench);
 
   const auto options = std::make_shared<BenchTrainCommand>();
   CLI::App* train = bench->add_subcommand(

@@ -90,7 +90,8 @@ class GenerationBatch {
   Tensor Logits(const DecoderInput& input) {
     DecoderRun run;
     run.cache = &cache_;
-    const Tensor logits = decoder_->Logits(decoder_->Hidden(input, run).select(1, -1));
+    run.last_only = true;
+    const Tensor logits = decoder_->Logits(decoder_->Hidden(input, run).squeeze(1));
     return options_.num_ids > 0 ? logits.narrow(1, 0, options_.num_ids) : logits;
   }
 

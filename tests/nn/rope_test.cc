@@ -49,6 +49,29 @@ TEST(Rope, ScoresDependOnDistancesOnly) {
   EXPECT_NEAR(score(5, 2), score(105, 102), 1e-10);
 }
 
+TEST(Rope, TurningMovesToAnotherPosition) {
+  for (const char* scaling : {"none", "linear", "llama3", "yarn"}) {
+    const Rope rope(Scaled(scaling, 4.0, 16), 8);
+    const at::Tensor x = RandomTensor({2, 1, 1, 8}, 1);
+    const auto at_position = [&](int64_t p) {
+      return ApplyRope(x, rope.Table(at::full({1}, p, at::kLong), 1, at::kDouble));
+    };
+    const at::Tensor distances = at::tensor({7, -3}, at::kLong).unsqueeze(1);  // a row each
+    const at::Tensor turned = ApplyRope(at_position(5), rope.Turn(distances, at::kDouble));
+    EXPECT_LT(MaxAbsDiff(turned[0], at_position(12)[0]), 1e-14) << scaling;
+    EXPECT_LT(MaxAbsDiff(turned[1], at_position(2)[1]), 1e-14) << scaling;
+  }
+}
+
+// An fp32 product of position and frequency would be off by up to 0.03 rad here.
+TEST(Rope, FarPositionsAreExactInFp32) {
+  const Rope rope(RopeConfig{}, 8);
+  const at::Tensor far = at::full({1}, 1000000, at::kLong);
+  const RopeTable narrow = rope.Table(far, 1, at::kFloat);
+  const at::Tensor frequencies = rope.InverseFrequencies(1, at::kFloat).to(at::kDouble);
+  EXPECT_LT(MaxAbsDiff(narrow.cos, at::cos(frequencies * 1e6)), 1e-6);
+}
+
 TEST(Rope, TakesPositionsPerRow) {
   const Rope rope(RopeConfig{}, 4);
   const at::Tensor x = RandomTensor({2, 3, 2, 4}, 1);
