@@ -78,6 +78,17 @@ void KvCache::Commit() {
   call_tokens_ = 0;
 }
 
+void KvCache::SelectRows(const Tensor& rows) {
+  CKV_CHECK(call_tokens_ == 0 && !differentiable_, "rows of a cache in use were to change");
+  for (std::vector<Store>* stores : {&keys_, &values_}) {
+    for (Store& store : *stores) {
+      if (store.memory.defined()) store.memory = store.memory.index_select(0, rows);
+    }
+  }
+  if (key_mask_.defined()) key_mask_ = key_mask_.index_select(0, rows);
+  shape_.batch = rows.size(0);
+}
+
 int64_t KvCache::bytes() const {
   int64_t total = 0;
   for (const std::vector<Store>* stores : {&keys_, &values_}) {

@@ -49,7 +49,12 @@ class KvCache {
   // Ends the call: its tokens belong to the past.
   void Commit();
 
-  int64_t length() const { return length_; }  // P
+  // Rows of the batch as they were numbered before: [N] int64 on the cache's device, in any order,
+  // repeated or left out. Not within a call, and not for a differentiable cache.
+  void SelectRows(const Tensor& rows);
+
+  int64_t batch() const { return shape_.batch; }  // B
+  int64_t length() const { return length_; }      // P
   int64_t max_tokens() const { return shape_.max_tokens; }
   // Memory of all stores.
   int64_t bytes() const;

@@ -114,5 +114,23 @@ TEST(KvCache, DifferentiableOnePassesGradientsToEarlierTokens) {
   EXPECT_TRUE(first.grad().equal(at::ones_like(first)));
 }
 
+TEST(KvCacheRows, AreReorderedRepeatedAndLeftOut) {
+  KvCache cache(KvSharingSpec::Parse("0_0"), {3, kHeads, kWidth, 4}, at::kDouble);
+  const at::Tensor keys = RandomTensor({3, kHeads, 2, kWidth}, 1);
+  const at::Tensor mask = at::tensor({0, 1, 1, 1, 0, 0}).view({3, 2}).to(at::kBool);
+  cache.Begin(2, mask);
+  cache.StageKeys(0, keys);
+  cache.StageValues(0, keys * 2);
+  cache.Commit();
+  const at::Tensor rows = at::tensor({2, 0, 2, 2}, at::kLong);
+  cache.SelectRows(rows);
+  EXPECT_EQ(cache.batch(), 4);
+  cache.Begin(1, {});
+  EXPECT_TRUE(cache.Keys(0).narrow(2, 0, 2).equal(keys.index_select(0, rows)));
+  EXPECT_TRUE(cache.Values(0).narrow(2, 0, 2).equal(keys.index_select(0, rows) * 2));
+  EXPECT_TRUE(cache.KeyMask().narrow(1, 0, 2).equal(mask.index_select(0, rows)));
+  EXPECT_EQ(cache.Keys(0).size(0), 4);
+}
+
 }  // namespace
 }  // namespace ckv
