@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "gen/generator.h"
+#include "gen/text_stream.h"
 #include "nn/device.h"
 #include "text/utf8.h"
 
@@ -58,12 +59,6 @@ std::vector<int32_t> ParseIds(const std::string& text) {
     at = end;
   }
   return ids;
-}
-
-std::string IdsText(const std::vector<int32_t>& ids) {
-  std::string text;
-  for (const int32_t id : ids) text += Str(text.empty() ? "" : " ", id);
-  return text;
 }
 
 // What prompts become, and what the model's output is in characters. Without a tokenizer tokens
@@ -167,18 +162,6 @@ class OrderedText {
 void WriteToStdout(const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (!written || std::fflush(stdout) != 0) throw IoError("stdout", "cannot write", errno);
-}
-
-const char* FinishName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kMaxTokens:
-      return "max_tokens";
-    case FinishReason::kContextFull:
-      return "context_full";
-  }
-  return "";
 }
 
 std::vector<Continuation> Continuations(const GenerateCommand& command,
@@ -296,6 +279,7 @@ class GenerationRun {
     GenerateHooks hooks;
     hooks.on_token = [&](size_t row, int32_t id) {
       Write(first + row, decoders_[first + row].Push(id));
+      return true;
     };
     hooks.on_finish = [&](size_t row, const Generation&) {
       Write(first + row, decoders_[first + row].Finish());

@@ -1,154 +1,78 @@
 #include "gen/generator.h"
 
 #include <algorithm>
-#include <cmath>
-#include <utility>
 
 #include <torch/torch.h>
 
 #include "base/error.h"
-#include "base/random.h"
+#include "gen/growing_rows.h"
 
 namespace ckv {
 namespace {
 
+int64_t LengthOf(const GenerateRequest& request) {
+  return static_cast<int64_t>(request.prompt.size());
+}
+
 int64_t LongestPrompt(const std::vector<GenerateRequest>& requests) {
-  size_t longest = 0;
-  for (const GenerateRequest& request : requests) {
-    longest = std::max(longest, request.prompt.size());
-  }
-  return static_cast<int64_t>(longest);
+  int64_t longest = 0;
+  for (const GenerateRequest& request : requests) longest = std::max(longest, LengthOf(request));
+  return longest;
 }
 
-void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& config) {
-  options.sampling.Check();
-  if (options.max_new_tokens < 1) {
-    throw ConfigError("--max-tokens", Str(options.max_new_tokens, ", but must be >= 1"));
-  }
-  CKV_CHECK(options.num_ids >= 0 && options.num_ids <= config.vocab_size, options.num_ids,
-            " ids of ", config.vocab_size);
+// How many of `requests`, from `first` on, make one batch.
+size_t TakeBatch(const std::vector<GenerateRequest>& requests, size_t first,
+                 const GenerateOptions& options, const DecoderConfig& config) {
+  const size_t left = requests.size() - first;
+  const size_t most =
+      options.max_rows == 0 ? left : std::min(left, static_cast<size_t>(options.max_rows));
+  if (config.rope.scaling != "dynamic") return most;
+  size_t count = 1;
+  while (count < most && LengthOf(requests[first + count]) == LengthOf(requests[first])) ++count;
+  return count;
 }
 
-// One batch on its way.
-class GenerationBatch {
- public:
-  GenerationBatch(Decoder& decoder, const std::vector<GenerateRequest>& requests,
-                  const GenerateOptions& options, const GenerateHooks& hooks)
-      : decoder_(decoder),
-        options_(options),
-        hooks_(hooks),
-        device_(decoder->head_weight().device()),
-        rows_(MakeRows(decoder->config(), requests, options)),
-        num_active_(rows_.size()),
-        results_(rows_.size()),
-        cache_(NewCache(decoder, requests, rows_)) {}
+RowStart StartOf(size_t index, const GenerateRequest& request, const GenerateOptions& options,
+                 const DecoderConfig& config) {
+  const int64_t wanted =
+      request.max_new_tokens > 0 ? request.max_new_tokens : options.max_new_tokens;
+  // The last token of all is chosen but never read, so it needs no position.
+  const int64_t room = config.max_position_embeddings - LengthOf(request) + 1;
+  return {index, &request, std::min(wanted, room),
+          wanted <= room ? FinishReason::kMaxTokens : FinishReason::kContextFull};
+}
 
-  std::vector<Generation> Run(const std::vector<GenerateRequest>& requests) {
-    DecoderInput input = LeftPadded(requests);
-    input.tokens = input.tokens.to(device_);
-    if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device_);
-    while (true) {
-      const Tensor chosen = Choose(Logits(input));
-      if (num_active_ == 0) return std::move(results_);
-      input = DecoderInput{chosen.unsqueeze(1), {}, {}};
+// Continues requests [first, first + count) as one batch.
+void GenerateBatch(Decoder& decoder, const std::vector<GenerateRequest>& requests, size_t first,
+                   size_t count, const GenerateOptions& options, const GenerateHooks& hooks,
+                   std::vector<Generation>* results) {
+  const DecoderConfig& config = decoder->config();
+  const auto begin = requests.begin() + static_cast<std::ptrdiff_t>(first);
+  const std::vector<GenerateRequest> batch(begin, begin + static_cast<std::ptrdiff_t>(count));
+  std::vector<RowStart> starts;
+  int64_t most = 1;
+  for (size_t row = 0; row < count; ++row) {
+    starts.push_back(StartOf(first + row, batch[row], options, config));
+    most = std::max(most, starts.back().max_tokens);
+  }
+  const at::Device device = decoder->head_weight().device();
+  KvCache cache = decoder->NewCache(static_cast<int64_t>(count), LongestPrompt(batch) + most - 1);
+  DecoderInput input = LeftPadded(batch);
+  input.tokens = input.tokens.to(device);
+  if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device);
+  const int64_t num_ids = options.num_ids > 0 ? options.num_ids : config.vocab_size;
+  GrowingRows rows(starts, options, hooks, num_ids, device, results);
+  while (true) {
+    Tensor chosen = rows.Choose(NextLogits(decoder, input, &cache, num_ids));  // [B]
+    if (rows.done()) return;
+    const Tensor kept = rows.DropComplete();
+    if (kept.defined()) {
+      cache.SelectRows(kept);
+      chosen = chosen.index_select(0, kept);
     }
+    input = DecoderInput{chosen.unsqueeze(1), {}, {}};
   }
-
- private:
-  struct Row {
-    Random random;
-    size_t max_tokens;
-    FinishReason at_max_tokens;
-    bool active = true;
-  };
-
-  static std::vector<Row> MakeRows(const DecoderConfig& config,
-                                   const std::vector<GenerateRequest>& requests,
-                                   const GenerateOptions& options) {
-    std::vector<Row> rows;
-    for (const GenerateRequest& request : requests) {
-      // The last token of all is chosen but never read, so it needs no position.
-      const int64_t room =
-          config.max_position_embeddings - static_cast<int64_t>(request.prompt.size()) + 1;
-      const bool fits = options.max_new_tokens <= room;
-      rows.push_back({Random(request.seed),
-                      static_cast<size_t>(std::min(options.max_new_tokens, room)),
-                      fits ? FinishReason::kMaxTokens : FinishReason::kContextFull});
-    }
-    return rows;
-  }
-
-  static KvCache NewCache(Decoder& decoder, const std::vector<GenerateRequest>& requests,
-                          const std::vector<Row>& rows) {
-    size_t most = 1;
-    for (const Row& row : rows) most = std::max(most, row.max_tokens);
-    return decoder->NewCache(static_cast<int64_t>(requests.size()),
-                             LongestPrompt(requests) + static_cast<int64_t>(most) - 1);
-  }
-
-  // Feeds tokens; [B, ids] of what may come next.
-  Tensor Logits(const DecoderInput& input) {
-    DecoderRun run;
-    run.cache = &cache_;
-    const Tensor logits = decoder_->Logits(decoder_->Hidden(input, run).select(1, -1));
-    return options_.num_ids > 0 ? logits.narrow(1, 0, options_.num_ids) : logits;
-  }
-
-  // The next token of every row [B]; of rows that are complete any token.
-  Tensor Choose(const Tensor& logits) {
-    if (hooks_.on_logits) hooks_.on_logits(logits);
-    Tensor uniform;
-    if (!options_.sampling.greedy()) {
-      uniform = at::empty({static_cast<int64_t>(rows_.size())}, at::kDouble);
-      for (size_t row = 0; row < rows_.size(); ++row) {
-        uniform.data_ptr<double>()[row] = rows_[row].random.Uniform();
-      }
-      uniform = uniform.to(device_);
-    }
-    const Choice choice = ChooseTokens(logits, options_.sampling, uniform);
-    // One transfer for both; every id is exact as a double.
-    const Tensor host =
-        at::stack({choice.ids.to(at::kDouble), choice.log_probs.to(at::kDouble)}).cpu();
-    const double* ids = host.data_ptr<double>();
-    for (size_t row = 0; row < rows_.size(); ++row) {
-      if (rows_[row].active) Take(row, static_cast<int32_t>(ids[row]), ids[rows_.size() + row]);
-    }
-    return choice.ids;
-  }
-
-  void Take(size_t row, int32_t id, double log_prob) {
-    Generation& result = results_[row];
-    if (std::isnan(log_prob)) {
-      throw DivergedError(static_cast<int64_t>(result.tokens.size()),
-                          "the model's output is not a number");
-    }
-    const std::vector<int32_t>& stops = options_.stop_ids;
-    if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
-      Finish(row, FinishReason::kStop);
-      return;
-    }
-    result.tokens.push_back(id);
-    result.log_probs.push_back(log_prob);
-    if (hooks_.on_token) hooks_.on_token(row, id);
-    if (result.tokens.size() == rows_[row].max_tokens) Finish(row, rows_[row].at_max_tokens);
-  }
-
-  void Finish(size_t row, FinishReason reason) {
-    rows_[row].active = false;
-    --num_active_;
-    results_[row].finish = reason;
-    if (hooks_.on_finish) hooks_.on_finish(row, results_[row]);
-  }
-
-  Decoder& decoder_;
-  const GenerateOptions& options_;
-  const GenerateHooks& hooks_;
-  at::Device device_;
-  std::vector<Row> rows_;
-  size_t num_active_;
-  std::vector<Generation> results_;
-  KvCache cache_;
-};
+}
 
 }  // namespace
 
@@ -165,6 +89,26 @@ void CheckPrompt(const std::vector<int32_t>& prompt, const DecoderConfig& config
                         Str("token id ", id, " is outside the vocabulary of ", config.vocab_size));
     }
   }
+}
+
+void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& config) {
+  options.sampling.Check();
+  if (options.max_new_tokens < 1) {
+    throw ConfigError("--max-tokens", Str(options.max_new_tokens, ", but must be >= 1"));
+  }
+  if (options.top_log_probs < 0) {
+    throw ConfigError("--logprobs", Str(options.top_log_probs, ", but must be >= 0"));
+  }
+  CKV_CHECK(options.num_ids >= 0 && options.num_ids <= config.vocab_size, options.num_ids,
+            " ids of ", config.vocab_size);
+  CKV_CHECK(options.max_rows >= 0, options.max_rows, " rows");
+}
+
+Tensor NextLogits(Decoder& decoder, const DecoderInput& input, KvCache* cache, int64_t num_ids) {
+  DecoderRun run;
+  run.cache = cache;
+  const Tensor logits = decoder->Logits(decoder->Hidden(input, run).select(1, -1));
+  return num_ids > 0 ? logits.narrow(1, 0, num_ids) : logits;
 }
 
 DecoderInput LeftPadded(const std::vector<GenerateRequest>& requests) {
@@ -192,10 +136,15 @@ std::vector<Generation> Generate(Decoder& decoder, const std::vector<GenerateReq
                                  const GenerateOptions& options, const GenerateHooks& hooks) {
   CheckGenerateOptions(options, decoder->config());
   for (const GenerateRequest& request : requests) CheckPrompt(request.prompt, decoder->config());
-  if (requests.empty()) return {};
   at::NoGradGuard no_grad;
   decoder->eval();
-  return GenerationBatch(decoder, requests, options, hooks).Run(requests);
+  std::vector<Generation> results(requests.size());
+  size_t count = 0;
+  for (size_t first = 0; first < requests.size(); first += count) {
+    count = TakeBatch(requests, first, options, decoder->config());
+    GenerateBatch(decoder, requests, first, count, options, hooks, &results);
+  }
+  return results;
 }
 
 }  // namespace ckv

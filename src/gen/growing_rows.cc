@@ -1,0 +1,129 @@
+#include "gen/growing_rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+
+namespace ckv {
+
+const char* FinishName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kStopText:
+      return "stop_text";
+    case FinishReason::kMaxTokens:
+      return "max_tokens";
+    case FinishReason::kContextFull:
+      return "context_full";
+  }
+  return "";
+}
+
+GrowingRows::GrowingRows(const std::vector<RowStart>& starts, const GenerateOptions& options,
+                         const GenerateHooks& hooks, int64_t num_ids, at::Device device,
+                         std::vector<Generation>* results)
+    : options_(options), hooks_(hooks), results_(results), num_active_(starts.size()) {
+  std::vector<int64_t> seeds;
+  for (const RowStart& start : starts) {
+    CKV_CHECK(start.max_tokens >= 1, "a row without room for a token");
+    rows_.push_back({start.index, static_cast<size_t>(start.max_tokens), start.at_max_tokens});
+    seeds.push_back(static_cast<int64_t>(start.request->seed));
+  }
+  seeds_ = at::tensor(seeds, at::kLong).to(device);
+  if (options.sampling.penalizes()) seen_ = SeenInPrompts(starts, num_ids).to(device);
+}
+
+Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts, int64_t num_ids) const {
+  const Tensor seen = at::zeros({static_cast<int64_t>(starts.size()), num_ids}, at::kBool);
+  bool* row = seen.data_ptr<bool>();
+  for (const RowStart& start : starts) {
+    for (const int32_t id : start.request->prompt) {
+      if (id < num_ids) row[id] = true;
+    }
+    row += num_ids;
+  }
+  return seen;
+}
+
+Tensor GrowingRows::Choose(const Tensor& logits) {
+  if (hooks_.on_logits) hooks_.on_logits(logits);
+  const auto batch = static_cast<int64_t>(rows_.size());
+  const Tensor uniform = options_.sampling.greedy() ? Tensor() : UniformDraws(seeds_, step_);
+  ++step_;
+  const Choice choice = ChooseTokens(logits, options_.sampling, uniform, seen_);
+  if (seen_.defined()) seen_.scatter_(1, choice.ids.unsqueeze(1), true);
+
+  // One transfer for all; every id is exact as a double.
+  std::vector<Tensor> columns = {choice.ids.to(at::kDouble).unsqueeze(1),
+                                 choice.log_probs.to(at::kDouble).unsqueeze(1)};
+  const int64_t num_top = std::min(options_.top_log_probs, logits.size(1));
+  if (num_top > 0) {
+    const auto [log_probs, ids] = logits.to(at::kDouble).log_softmax(1).topk(num_top, 1);
+    columns.push_back(ids.to(at::kDouble));
+    columns.push_back(log_probs);
+  }
+  const Tensor host = at::cat(columns, 1).cpu();  // [B, 2 + 2 num_top]
+  for (int64_t i = 0; i < batch; ++i) {
+    Row& row = rows_[static_cast<size_t>(i)];
+    if (!row.active) continue;
+    const double* values = host.data_ptr<double>() + i * host.size(1);
+    std::vector<TokenLogProb> top;
+    for (int64_t k = 0; k < num_top; ++k) {
+      top.push_back({static_cast<int32_t>(values[2 + k]), values[2 + num_top + k]});
+    }
+    Take(row, static_cast<int32_t>(values[0]), values[1], top);
+  }
+  return choice.ids;
+}
+
+void GrowingRows::Take(Row& row, int32_t id, double log_prob,
+                       const std::vector<TokenLogProb>& top) {
+  Generation& result = (*results_)[row.index];
+  if (std::isnan(log_prob)) {
+    throw DivergedError(static_cast<int64_t>(result.tokens.size()),
+                        "the model's output is not a number");
+  }
+  const std::vector<int32_t>& stops = options_.stop_ids;
+  if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
+    Finish(row, FinishReason::kStop);
+    return;
+  }
+  result.tokens.push_back(id);
+  result.log_probs.push_back(log_prob);
+  if (!top.empty()) result.top.push_back(top);
+  if (hooks_.on_token && !hooks_.on_token(row.index, id)) {
+    Finish(row, FinishReason::kStopText);
+  } else if (result.tokens.size() == row.max_tokens) {
+    Finish(row, row.at_max_tokens);
+  }
+}
+
+void GrowingRows::Finish(Row& row, FinishReason reason) {
+  row.active = false;
+  --num_active_;
+  (*results_)[row.index].finish = reason;
+  if (hooks_.on_finish) hooks_.on_finish(row.index, (*results_)[row.index]);
+}
+
+Tensor GrowingRows::DropComplete() {
+  const size_t idle = rows_.size() - num_active_;
+  if (idle == 0 || num_active_ == 0 || idle * 8 < rows_.size()) return {};
+  std::vector<int64_t> kept;
+  std::vector<Row> left;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!rows_[i].active) continue;
+    kept.push_back(static_cast<int64_t>(i));
+    left.push_back(rows_[i]);
+  }
+  rows_ = left;
+  const Tensor index = at::tensor(kept, at::kLong).to(seeds_.device());
+  seeds_ = seeds_.index_select(0, index);
+  if (seen_.defined()) seen_ = seen_.index_select(0, index);
+  return index;
+}
+
+}  // namespace ckv
