@@ -47,7 +47,7 @@ class BeamSearcher {
       const Tensor logits = NextLogits(decoder_, {tokens, {}, {}}, &cache, num_ids_);
       const std::vector<int64_t> parents = Extend(Candidates(logits), step);
       if (parents.empty() || NothingCanImprove(step)) break;
-      cache.SelectRows(at::tensor(parents, at::kLong).to(device_));
+      cache.SelectRows(parents);
       tokens = LastTokens();
     }
     if (complete_.size() > static_cast<size_t>(options_.num_results)) {

@@ -61,16 +61,14 @@ void GenerateBatch(Decoder& decoder, const std::vector<GenerateRequest>& request
   input.tokens = input.tokens.to(device);
   if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device);
   const int64_t num_ids = options.num_ids > 0 ? options.num_ids : config.vocab_size;
-  GrowingRows rows(starts, options, hooks, num_ids, device, results);
-  while (true) {
-    Tensor chosen = rows.Choose(NextLogits(decoder, input, &cache, num_ids));  // [B]
-    if (rows.done()) return;
-    const Tensor kept = rows.DropComplete();
-    if (kept.defined()) {
-      cache.SelectRows(kept);
-      chosen = chosen.index_select(0, kept);
+  GrowingRows rows(options, hooks, num_ids, device, results);
+  Tensor chosen = rows.Add(starts, NextLogits(decoder, input, &cache, num_ids));  // [B]
+  while (!rows.done()) {
+    if (const auto kept = rows.DropComplete()) {
+      cache.SelectRows(*kept);
+      chosen = chosen.index_select(0, at::tensor(*kept, at::kLong).to(device));
     }
-    input = DecoderInput{chosen.unsqueeze(1), {}, {}};
+    chosen = rows.Choose(NextLogits(decoder, {chosen.unsqueeze(1), {}, {}}, &cache, num_ids));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <ATen/ATen.h>
 
@@ -23,39 +24,56 @@ const char* FinishName(FinishReason reason) {
   return "";
 }
 
-GrowingRows::GrowingRows(const std::vector<RowStart>& starts, const GenerateOptions& options,
-                         const GenerateHooks& hooks, int64_t num_ids, at::Device device,
-                         std::vector<Generation>* results)
-    : options_(options), hooks_(hooks), results_(results), num_active_(starts.size()) {
+GrowingRows::GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks,
+                         int64_t num_ids, at::Device device, std::vector<Generation>* results)
+    : options_(options),
+      hooks_(hooks),
+      num_ids_(num_ids),
+      results_(results),
+      draws_(at::empty({0}, at::TensorOptions(device).dtype(at::kLong))),
+      seen_(at::empty({0, options.sampling.penalizes() ? num_ids : 0},
+                      at::TensorOptions(device).dtype(at::kBool))) {}
+
+Tensor GrowingRows::Add(const std::vector<RowStart>& starts, const Tensor& logits) {
+  const size_t first = rows_.size();
   std::vector<int64_t> seeds;
   for (const RowStart& start : starts) {
     CKV_CHECK(start.max_tokens >= 1, "a row without room for a token");
     rows_.push_back({start.index, static_cast<size_t>(start.max_tokens), start.at_max_tokens});
     seeds.push_back(static_cast<int64_t>(start.request->seed));
   }
-  seeds_ = at::tensor(seeds, at::kLong).to(device);
-  if (options.sampling.penalizes()) seen_ = SeenInPrompts(starts, num_ids).to(device);
+  num_active_ += starts.size();
+  draws_ = at::cat({draws_, at::tensor(seeds, at::kLong).to(draws_.device())});
+  seen_ = at::cat({seen_, SeenInPrompts(starts).to(seen_.device())});
+  return ChooseFrom(first, logits);
 }
 
-Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts, int64_t num_ids) const {
-  const Tensor seen = at::zeros({static_cast<int64_t>(starts.size()), num_ids}, at::kBool);
+Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts) const {
+  const int64_t width = seen_.size(1);
+  const Tensor seen = at::zeros({static_cast<int64_t>(starts.size()), width}, at::kBool);
   bool* row = seen.data_ptr<bool>();
   for (const RowStart& start : starts) {
     for (const int32_t id : start.request->prompt) {
-      if (id < num_ids) row[id] = true;
+      if (id < width) row[id] = true;
     }
-    row += num_ids;
+    row += width;
   }
   return seen;
 }
 
-Tensor GrowingRows::Choose(const Tensor& logits) {
+// For the rows from `first` on.
+Tensor GrowingRows::ChooseFrom(size_t first, const Tensor& logits) {
   if (hooks_.on_logits) hooks_.on_logits(logits);
-  const auto batch = static_cast<int64_t>(rows_.size());
-  const Tensor uniform = options_.sampling.greedy() ? Tensor() : UniformDraws(seeds_, step_);
-  ++step_;
-  const Choice choice = ChooseTokens(logits, options_.sampling, uniform, seen_);
-  if (seen_.defined()) seen_.scatter_(1, choice.ids.unsqueeze(1), true);
+  const int64_t batch = logits.size(0);
+  CKV_CHECK(first + static_cast<size_t>(batch) == rows_.size(), "logits ", logits.sizes());
+  const auto narrow = [&](const Tensor& all) {
+    return all.narrow(0, static_cast<int64_t>(first), batch);
+  };
+  Tensor draws = narrow(draws_);
+  Tensor seen = narrow(seen_);
+  const Tensor uniform = options_.sampling.greedy() ? Tensor() : NextUniform(draws);
+  const Choice choice = ChooseTokens(logits, options_.sampling, uniform, seen);
+  if (options_.sampling.penalizes()) seen.scatter_(1, choice.ids.unsqueeze(1), true);
 
   // One transfer for all; every id is exact as a double.
   std::vector<Tensor> columns = {choice.ids.to(at::kDouble).unsqueeze(1),
@@ -68,7 +86,7 @@ Tensor GrowingRows::Choose(const Tensor& logits) {
   }
   const Tensor host = at::cat(columns, 1).cpu();  // [B, 2 + 2 num_top]
   for (int64_t i = 0; i < batch; ++i) {
-    Row& row = rows_[static_cast<size_t>(i)];
+    Row& row = rows_[first + static_cast<size_t>(i)];
     if (!row.active) continue;
     const double* values = host.data_ptr<double>() + i * host.size(1);
     std::vector<TokenLogProb> top;
@@ -109,9 +127,9 @@ void GrowingRows::Finish(Row& row, FinishReason reason) {
   if (hooks_.on_finish) hooks_.on_finish(row.index, (*results_)[row.index]);
 }
 
-Tensor GrowingRows::DropComplete() {
+std::optional<std::vector<int64_t>> GrowingRows::DropComplete() {
   const size_t idle = rows_.size() - num_active_;
-  if (idle == 0 || num_active_ == 0 || idle * 8 < rows_.size()) return {};
+  if (idle == 0 || idle * 8 < rows_.size()) return std::nullopt;
   std::vector<int64_t> kept;
   std::vector<Row> left;
   for (size_t i = 0; i < rows_.size(); ++i) {
@@ -119,11 +137,11 @@ Tensor GrowingRows::DropComplete() {
     kept.push_back(static_cast<int64_t>(i));
     left.push_back(rows_[i]);
   }
-  rows_ = left;
-  const Tensor index = at::tensor(kept, at::kLong).to(seeds_.device());
-  seeds_ = seeds_.index_select(0, index);
-  if (seen_.defined()) seen_ = seen_.index_select(0, index);
-  return index;
+  rows_ = std::move(left);
+  const Tensor index = at::tensor(kept, at::kLong).to(draws_.device());
+  draws_ = draws_.index_select(0, index);
+  seen_ = seen_.index_select(0, index);
+  return kept;
 }
 
 }  // namespace ckv

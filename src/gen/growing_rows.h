@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -23,21 +24,25 @@ struct RowStart {
 // Holds `options`, `hooks` and `results` by reference; results[index] is where a row's tokens go.
 class GrowingRows {
  public:
-  GrowingRows(const std::vector<RowStart>& starts, const GenerateOptions& options,
-              const GenerateHooks& hooks, int64_t num_ids, at::Device device,
-              std::vector<Generation>* results);
+  GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks, int64_t num_ids,
+              at::Device device, std::vector<Generation>* results);
+
+  // Takes rows in, behind those that there are, and chooses their first tokens as Choose does, from
+  // their logits [N, num_ids]; returns them, [N].
+  Tensor Add(const std::vector<RowStart>& starts, const Tensor& logits);
 
   // Chooses the next token of every row from logits [B, num_ids]; returns them, [B] int64 on the
   // device. Rows that are complete get any token. One transfer to the host. Throws DivergedError if
   // the logits of a row that is not complete are not numbers.
-  Tensor Choose(const Tensor& logits);
+  Tensor Choose(const Tensor& logits) { return ChooseFrom(0, logits); }
 
+  size_t size() const { return rows_.size(); }
   bool done() const { return num_active_ == 0; }
 
-  // Takes complete rows out if they have become worth it; returns the old numbers [N] int64, on the
-  // device, of those that stay, or nothing (undefined) if all stay. Dropping at once would copy the
-  // cache of a large batch for every row that ends; so up to an eighth of the rows may idle.
-  Tensor DropComplete();
+  // Takes complete rows out if they have become worth it. Returns the old numbers of those that
+  // stay; nothing (nullopt) if all stay. Dropping at once would copy the cache of a large batch for
+  // every row that ends; so less than an eighth of the rows may idle.
+  std::optional<std::vector<int64_t>> DropComplete();
 
  private:
   struct Row {
@@ -47,18 +52,19 @@ class GrowingRows {
     bool active = true;
   };
 
-  Tensor SeenInPrompts(const std::vector<RowStart>& starts, int64_t num_ids) const;
+  Tensor SeenInPrompts(const std::vector<RowStart>& starts) const;
+  Tensor ChooseFrom(size_t first, const Tensor& logits);
   void Take(Row& row, int32_t id, double log_prob, const std::vector<TokenLogProb>& top);
   void Finish(Row& row, FinishReason reason);
 
   const GenerateOptions& options_;
   const GenerateHooks& hooks_;
+  int64_t num_ids_;
   std::vector<Generation>* results_;
   std::vector<Row> rows_;
-  size_t num_active_;
-  int64_t step_ = 0;
-  Tensor seeds_;  // [B] int64
-  Tensor seen_;   // [B, num_ids] bool; undefined without a repetition penalty
+  size_t num_active_ = 0;
+  Tensor draws_;  // [B] int64, states of the rows' generators
+  Tensor seen_;   // [B, num_ids] bool; without a repetition penalty [B, 0]
 };
 
 }  // namespace ckv

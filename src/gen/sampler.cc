@@ -85,10 +85,9 @@ void SamplingOptions::Check() const {
 }
 
 // SplitMix64 as in base/random.h; products and sums of int64 tensors wrap around.
-Tensor UniformDraws(const Tensor& seeds, int64_t index) {
-  constexpr uint64_t kStep = 0x9e3779b97f4a7c15ULL;
-  Tensor x = seeds + AsSigned(kStep * (static_cast<uint64_t>(index) + 1));
-  x = x.bitwise_xor(ShiftRight(x, 30)) * AsSigned(0xbf58476d1ce4e5b9ULL);
+Tensor NextUniform(Tensor& states) {
+  states.add_(AsSigned(0x9e3779b97f4a7c15ULL));
+  Tensor x = states.bitwise_xor(ShiftRight(states, 30)) * AsSigned(0xbf58476d1ce4e5b9ULL);
   x = x.bitwise_xor(ShiftRight(x, 27)) * AsSigned(0x94d049bb133111ebULL);
   x = x.bitwise_xor(ShiftRight(x, 31));
   return ShiftRight(x, 11).to(at::kDouble) * 0x1.0p-53;

@@ -28,9 +28,9 @@ struct SamplingOptions {
   bool penalizes() const { return repetition_penalty != 1.0; }
 };
 
-// Number `index` (from 0) of what Random(seed).Uniform() gives for each of `seeds` [B] int64, whose
-// bits are the seeds'; [B] fp64 in [0, 1).
-Tensor UniformDraws(const Tensor& seeds, int64_t index);
+// The next draw of each row's generator, [B] fp64 in [0, 1): what Random(state).Uniform() gives.
+// The states [B] int64, whose bits are the generators', go on in place; they start as the seeds.
+Tensor NextUniform(Tensor& states);
 
 // The logits [B, V] with the repetition penalty on the tokens that `seen` [B, V] bool marks.
 Tensor PenalizeSeen(const Tensor& logits, const Tensor& seen, double repetition_penalty);

@@ -78,15 +78,16 @@ void KvCache::Commit() {
   call_tokens_ = 0;
 }
 
-void KvCache::SelectRows(const Tensor& rows) {
+void KvCache::SelectRows(const std::vector<int64_t>& rows) {
   CKV_CHECK(call_tokens_ == 0 && !differentiable_, "rows of a cache in use were to change");
+  const Tensor index = at::tensor(rows, at::kLong).to(options_.device());
   for (std::vector<Store>* stores : {&keys_, &values_}) {
     for (Store& store : *stores) {
-      if (store.memory.defined()) store.memory = store.memory.index_select(0, rows);
+      if (store.memory.defined()) store.memory = store.memory.index_select(0, index);
     }
   }
-  if (key_mask_.defined()) key_mask_ = key_mask_.index_select(0, rows);
-  shape_.batch = rows.size(0);
+  if (key_mask_.defined()) key_mask_ = key_mask_.index_select(0, index);
+  shape_.batch = index.size(0);
 }
 
 int64_t KvCache::bytes() const {

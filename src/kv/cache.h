@@ -49,9 +49,9 @@ class KvCache {
   // Ends the call: its tokens belong to the past.
   void Commit();
 
-  // Rows of the batch as they were numbered before: [N] int64 on the cache's device, in any order,
-  // repeated or left out. Not within a call, and not for a differentiable cache.
-  void SelectRows(const Tensor& rows);
+  // Rows become copies of the rows named: drops, reorders and duplicates. Not within a call, and
+  // not for a differentiable cache.
+  void SelectRows(const std::vector<int64_t>& rows);
 
   int64_t batch() const { return shape_.batch; }  // B
   int64_t length() const { return length_; }      // P

@@ -155,6 +155,7 @@ TEST(BeamSearch, EndsAContinuationThatIsComplete) {
   options.num_beams = 8;
   options.num_results = 8;
   options.max_new_tokens = 6;
+  options.length_penalty = 0.0;
   const std::vector<int32_t> best = BeamSearch(decoder, {1}, options)[0].generation.tokens;
   ASSERT_EQ(best.size(), 6u);
   const std::vector<int32_t> end = {best[2], best[3]};

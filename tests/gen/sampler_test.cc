@@ -144,13 +144,14 @@ TEST(ChooseTokens, TheRepetitionPenaltyPushesSeenTokensDownRowByRow) {
   EXPECT_TRUE(at::equal(ChooseTokens(logits, options, half, seen).ids, choice.ids));
 }
 
-TEST(UniformDraws, AreThoseOfRandom) {
+TEST(NextUniform, DrawsAsRandomDoes) {
   const std::vector<uint64_t> seeds = {0, 1, 42, UINT64_MAX, 0x9e3779b97f4a7c15ULL};
   std::vector<int64_t> bits;
   for (const uint64_t seed : seeds) bits.push_back(static_cast<int64_t>(seed));
   std::vector<Random> generators(seeds.begin(), seeds.end());
-  for (int64_t index = 0; index < 200; ++index) {
-    const at::Tensor draws = UniformDraws(at::tensor(bits, at::kLong), index);
+  at::Tensor states = at::tensor(bits, at::kLong);
+  for (int draw = 0; draw < 200; ++draw) {
+    const at::Tensor draws = NextUniform(states);
     for (size_t row = 0; row < seeds.size(); ++row) {
       EXPECT_EQ(draws[static_cast<int64_t>(row)].item<double>(), generators[row].Uniform());
     }

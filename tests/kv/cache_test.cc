@@ -122,8 +122,8 @@ TEST(KvCacheRows, AreReorderedRepeatedAndLeftOut) {
   cache.StageKeys(0, keys);
   cache.StageValues(0, keys * 2);
   cache.Commit();
+  cache.SelectRows({2, 0, 2, 2});
   const at::Tensor rows = at::tensor({2, 0, 2, 2}, at::kLong);
-  cache.SelectRows(rows);
   EXPECT_EQ(cache.batch(), 4);
   cache.Begin(1, {});
   EXPECT_TRUE(cache.Keys(0).narrow(2, 0, 2).equal(keys.index_select(0, rows)));
