@@ -14,6 +14,7 @@ class App;
 namespace ckv {
 
 void AddBenchCommand(CLI::App& program);
+void AddChatCommand(CLI::App& program);
 void AddCompletionCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);

@@ -9,6 +9,7 @@ void AddCommands(CLI::App& program) {
   AddTrainCommand(program);
   AddEvalCommand(program);
   AddGenerateCommand(program);
+  AddChatCommand(program);
   AddInspectCommand(program);
   AddPlotCommand(program);
   AddBenchCommand(program);

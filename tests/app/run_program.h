@@ -16,12 +16,14 @@ struct ProgramResult {
   std::string err;
 };
 
+// What a program is given and allowed.
 struct ProgramLimits {
+  std::string input;        // what it reads on stdin
   int timeout_s = 120;      // then it is killed
   int64_t file_bytes = -1;  // no file may grow larger, as on a full disk; -1: as large as it likes
 };
 
-// Runs `command` (a path and its arguments) without input.
+// Runs `command` (a path and its arguments).
 ProgramResult RunProcess(const std::vector<std::string>& command, const ProgramLimits& limits = {});
 
 // Runs what `ckv` runs in a child of this process, which has loaded LibTorch already: 0.3 s less
