@@ -37,19 +37,26 @@ BeamOptions ToyOptions(int64_t beams, int64_t results, double length_penalty) {
 
 struct Scored {
   std::vector<int32_t> tokens;
-  double score;
+  double sum = 0.0;
+  double length = 0.0;  // the stop id counts
+  double Score(double length_penalty) const { return sum / std::pow(length, length_penalty); }
 };
 
-// Every continuation of up to kToyTokens tokens, scored by one pass over prompt and continuation.
+// Every continuation of up to kToyTokens tokens, by one pass over prompt and continuation each.
 class Exhaustive {
  public:
-  Exhaustive(Decoder& decoder, const std::vector<int32_t>& prompt, double length_penalty)
-      : decoder_(decoder), prompt_(prompt), length_penalty_(length_penalty) {
+  Exhaustive(Decoder& decoder, const std::vector<int32_t>& prompt)
+      : decoder_(decoder), prompt_(prompt) {
     Visit({}, 0.0);
-    std::sort(all_.begin(), all_.end(),
-              [](const Scored& a, const Scored& b) { return a.score > b.score; });
   }
-  const std::vector<Scored>& all() const { return all_; }
+
+  std::vector<Scored> Ranked(double length_penalty) const {
+    std::vector<Scored> ranked = all_;
+    std::sort(ranked.begin(), ranked.end(), [&](const Scored& a, const Scored& b) {
+      return a.Score(length_penalty) > b.Score(length_penalty);
+    });
+    return ranked;
+  }
 
  private:
   void Visit(const std::vector<int32_t>& tokens, double sum) {
@@ -61,13 +68,12 @@ class Exhaustive {
     const at::Tensor hidden =
         decoder_->Hidden({at::tensor(ids, at::kLong).unsqueeze(0), {}, {}}, run);
     const at::Tensor log_probs = decoder_->Logits(hidden.select(1, -1))[0].log_softmax(0);
-    const auto length = static_cast<double>(tokens.size() + 1);
     for (int32_t id = 0; id < kToyVocabulary; ++id) {
       const double total = sum + log_probs[id].item<double>();
       std::vector<int32_t> longer = tokens;
       if (id != kToyStop) longer.push_back(id);
       if (id == kToyStop || static_cast<int64_t>(longer.size()) == kToyTokens) {
-        all_.push_back({longer, total / std::pow(length, length_penalty_)});
+        all_.push_back({longer, total, static_cast<double>(tokens.size() + 1)});
       } else {
         Visit(longer, total);
       }
@@ -76,7 +82,6 @@ class Exhaustive {
 
   Decoder& decoder_;
   std::vector<int32_t> prompt_;
-  double length_penalty_;
   std::vector<Scored> all_;
 };
 
@@ -86,14 +91,15 @@ class BeamSearchTest : public ::testing::TestWithParam<const char*> {};
 TEST_P(BeamSearchTest, WithEnoughBeamsIsExhaustive) {
   Decoder decoder = ToyDecoder(GetParam());
   const std::vector<int32_t> prompt = {1, 0, 2, 2, 3};
+  const Exhaustive exhaustive(decoder, prompt);
   for (const double penalty : {1.0, 0.0, 2.0, -1.0}) {
-    const Exhaustive exhaustive(decoder, prompt, penalty);
-    ASSERT_EQ(exhaustive.all().size(), 1u + 4 + 16 + 64 * 5);
+    const std::vector<Scored> want = exhaustive.Ranked(penalty);
+    ASSERT_EQ(want.size(), 1u + 4 + 16 + 64 * 5);
     const std::vector<BeamResult> got = BeamSearch(decoder, prompt, ToyOptions(64, 20, penalty));
     ASSERT_EQ(got.size(), 20u);
     for (size_t i = 0; i < got.size(); ++i) {
-      EXPECT_EQ(got[i].generation.tokens, exhaustive.all()[i].tokens) << penalty << " " << i;
-      EXPECT_NEAR(got[i].score, exhaustive.all()[i].score, 1e-11);  // fp64
+      EXPECT_EQ(got[i].generation.tokens, want[i].tokens) << penalty << " " << i;
+      EXPECT_NEAR(got[i].score, want[i].Score(penalty), 1e-11);  // fp64
     }
   }
 }
