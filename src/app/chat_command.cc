@@ -11,6 +11,7 @@
 #include "app/command.h"
 #include "app/load_model.h"
 #include "app/output.h"
+#include "app/prefill_options.h"
 #include "app/prompt_builder.h"
 #include "app/sampling_options.h"
 #include "base/error.h"
@@ -27,6 +28,7 @@ struct ChatCommand {
   std::string template_path;
   std::string system_text;
   SamplingOptions sampling;
+  PrefillArguments prefill;
   int64_t max_tokens = 512;
   int64_t context = 4096;
   int64_t seed = 0;
@@ -69,6 +71,7 @@ class ChatLoop {
         seed_(command.seed),
         interactive_(::isatty(STDIN_FILENO) == 1) {
     options_.sampling = command.sampling;
+    options_.prefill = command.prefill.Run(model.decoder->config());
     options_.max_new_tokens = command.max_tokens;
     options_.stop_ids = PromptBuilder(model, "no").EndIds();
     options_.num_ids = model.tokenizer->vocab_size();
@@ -257,6 +260,7 @@ void AddChatCommand(CLI::App& program) {
       ->type_name("N")
       ->capture_default_str();
   AddSamplingOptions(*command, options->sampling);
+  options->prefill.AddOptions(*command);
   command->add_option("--seed", options->seed, "Of the draws")
       ->type_name("N")
       ->capture_default_str();

@@ -91,6 +91,7 @@ std::vector<ContinuedText> BestTexts(LoadedModel& model, const PromptItem& promp
       prompt.max_tokens > 0 ? prompt.max_tokens : settings.options.max_new_tokens;
   options.stop_ids = settings.options.stop_ids;
   options.num_ids = settings.options.num_ids;
+  options.prefill = settings.options.prefill;
   if (!prompt.stops.empty()) {
     options.is_complete = [&](const std::vector<int32_t>& tokens) {
       return WholeText(model, prompt, tokens).second;

@@ -9,6 +9,7 @@
 #include "app/jsonl_prompts.h"
 #include "app/load_model.h"
 #include "app/output.h"
+#include "app/prefill_options.h"
 #include "app/prompt_builder.h"
 #include "gen/sampler.h"
 
@@ -23,6 +24,7 @@ struct GenerateArguments {
   JsonlFields fields;
   int64_t max_tokens = 128;
   SamplingOptions sampling;
+  PrefillArguments prefill;
   int64_t beams = 0;  // 0 = sampling
   double length_penalty = 1.0;
   int64_t seed = 0;

@@ -142,6 +142,7 @@ ContinueSettings SettingsOf(const GenerateArguments& arguments, const LoadedMode
   GenerateOptions& options = settings.options;
   options.max_new_tokens = arguments.max_tokens;
   options.sampling = arguments.sampling;
+  options.prefill = arguments.prefill.Run(model.decoder->config());
   options.top_log_probs = arguments.log_probs;
   options.max_rows = arguments.batch_size;
   options.stop_ids = ParseIds(arguments.stop_ids, "--stop-ids");
@@ -165,6 +166,7 @@ void AddGenerateCommand(CLI::App& program) {
   command->add_option("--batch-size", arguments->batch_size, "Continuations made at once")
       ->type_name("N")
       ->capture_default_str();
+  arguments->prefill.AddOptions(*command);
   arguments->output.AddOptions(*command);
   command->footer(
       "Text comes on stdout as it is made. --json gives tokens and their log-probabilities (at\n"

@@ -35,6 +35,10 @@ OrderedJson JobSettings(const GenerateArguments& arguments, const LoadedModel& m
   json["repetition_penalty"] = arguments.sampling.repetition_penalty;
   json["beams"] = arguments.beams;
   json["length_penalty"] = arguments.length_penalty;
+  json["prefill"] = arguments.prefill.order;
+  json["passes"] = arguments.prefill.passes;
+  json["tolerance"] = arguments.prefill.tolerance;
+  json["chunk"] = arguments.prefill.chunk;
   json["seed"] = arguments.seed;
   json["samples"] = arguments.samples;
   json["logprobs"] = arguments.log_probs;

@@ -44,7 +44,8 @@ class BeamSearcher {
     KvCache cache = decoder_->NewCache(1, length + max_tokens_ - 1);
     Tensor tokens = at::tensor(prompt, at::kLong).unsqueeze(0).to(device_);
     for (int64_t step = 1;; ++step) {
-      const Tensor logits = NextLogits(decoder_, {tokens, {}, {}}, &cache, num_ids_);
+      const Tensor logits = NextLogits(decoder_, {tokens, {}, {}}, &cache,
+                                       step == 1 ? options_.prefill : DecoderRun(), num_ids_);
       const std::vector<int64_t> parents = Extend(Candidates(logits), step);
       if (parents.empty() || NothingCanImprove(step)) break;
       cache.SelectRows(parents);

@@ -23,6 +23,7 @@ struct BeamOptions {
   int64_t max_new_tokens = 128;
   std::vector<int32_t> stop_ids;
   int64_t num_ids = 0;  // only ids below are chosen; 0 = the model's vocabulary
+  DecoderRun prefill;   // how the prompt is run; without cache
   // Whether a continuation ends with its last token for another reason than a stop id (a stop
   // string). May be empty.
   std::function<bool(const std::vector<int32_t>& tokens)> is_complete;

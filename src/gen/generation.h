@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "gen/sampler.h"
+#include "model/decoder.h"
 
 namespace ckv {
 
@@ -19,6 +20,7 @@ struct GenerateOptions {
   int64_t num_ids = 0;            // only ids below are chosen; 0 = the model's vocabulary
   int64_t top_log_probs = 0;      // so many of the likeliest tokens are told beside each chosen one
   int64_t max_rows = 0;           // continuations made at once; 0 = all
+  DecoderRun prefill;             // how prompts are run; without cache
 };
 
 struct GenerateRequest {

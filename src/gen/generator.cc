@@ -1,6 +1,9 @@
 #include "gen/generator.h"
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
+#include <utility>
 
 #include <torch/torch.h>
 
@@ -20,18 +23,6 @@ int64_t LongestPrompt(const std::vector<GenerateRequest>& requests) {
   return longest;
 }
 
-// How many of `requests`, from `first` on, make one batch.
-size_t TakeBatch(const std::vector<GenerateRequest>& requests, size_t first,
-                 const GenerateOptions& options, const DecoderConfig& config) {
-  const size_t left = requests.size() - first;
-  const size_t most =
-      options.max_rows == 0 ? left : std::min(left, static_cast<size_t>(options.max_rows));
-  if (config.rope.scaling != "dynamic") return most;
-  size_t count = 1;
-  while (count < most && LengthOf(requests[first + count]) == LengthOf(requests[first])) ++count;
-  return count;
-}
-
 RowStart StartOf(size_t index, const GenerateRequest& request, const GenerateOptions& options,
                  const DecoderConfig& config) {
   const int64_t wanted =
@@ -42,35 +33,142 @@ RowStart StartOf(size_t index, const GenerateRequest& request, const GenerateOpt
           wanted <= room ? FinishReason::kMaxTokens : FinishReason::kContextFull};
 }
 
-// Continues requests [first, first + count) as one batch.
-void GenerateBatch(Decoder& decoder, const std::vector<GenerateRequest>& requests, size_t first,
-                   size_t count, const GenerateOptions& options, const GenerateHooks& hooks,
-                   std::vector<Generation>* results) {
-  const DecoderConfig& config = decoder->config();
-  const auto begin = requests.begin() + static_cast<std::ptrdiff_t>(first);
-  const std::vector<GenerateRequest> batch(begin, begin + static_cast<std::ptrdiff_t>(count));
-  std::vector<RowStart> starts;
-  int64_t most = 1;
-  for (size_t row = 0; row < count; ++row) {
-    starts.push_back(StartOf(first + row, batch[row], options, config));
-    most = std::max(most, starts.back().max_tokens);
-  }
-  const at::Device device = decoder->head_weight().device();
-  KvCache cache = decoder->NewCache(static_cast<int64_t>(count), LongestPrompt(batch) + most - 1);
-  DecoderInput input = LeftPadded(batch);
-  input.tokens = input.tokens.to(device);
-  if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device);
-  const int64_t num_ids = options.num_ids > 0 ? options.num_ids : config.vocab_size;
-  GrowingRows rows(options, hooks, num_ids, device, results);
-  Tensor chosen = rows.Add(starts, NextLogits(decoder, input, &cache, num_ids));  // [B]
-  while (!rows.done()) {
-    if (const auto kept = rows.DropComplete()) {
-      cache.SelectRows(*kept);
-      chosen = chosen.index_select(0, at::tensor(*kept, at::kLong).to(device));
-    }
-    chosen = rows.Choose(NextLogits(decoder, {chosen.unsqueeze(1), {}, {}}, &cache, num_ids));
-  }
+std::vector<int64_t> FirstPlaces(size_t count) {
+  std::vector<int64_t> places(count);
+  std::iota(places.begin(), places.end(), 0);
+  return places;
 }
+
+// Continues all requests in a batch of at most `max_rows`, in their order: prompts that wait take
+// the places of rows that are complete.
+class BatchLoop {
+ public:
+  BatchLoop(Decoder& decoder, const std::vector<GenerateRequest>& requests,
+            const GenerateOptions& options, const GenerateHooks& hooks)
+      : decoder_(decoder),
+        requests_(requests),
+        options_(options),
+        device_(decoder->head_weight().device()),
+        num_ids_(options.num_ids > 0 ? options.num_ids : decoder->config().vocab_size),
+        equal_lengths_(decoder->config().rope.scaling == "dynamic"),
+        results_(requests.size()),
+        rows_(options, hooks, num_ids_, device_, &results_) {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      starts_.push_back(StartOf(i, requests[i], options, decoder->config()));
+    }
+  }
+
+  std::vector<Generation> Run() {
+    while (true) {
+      while (TakeIn()) {
+      }
+      if (rows_.done()) return std::move(results_);
+      if (waiting() == 0 || equal_lengths_) DropComplete();
+      const DecoderInput step = {tokens_.unsqueeze(1), {}, {}};
+      tokens_ = rows_.Choose(NextLogits(decoder_, step, &*cache_, {}, num_ids_));
+    }
+  }
+
+ private:
+  size_t waiting() const { return requests_.size() - next_; }
+
+  // A complete row still takes part in steps; it must not run past the end of the cache.
+  bool CacheIsFull() const { return cache_->length() == cache_->max_tokens(); }
+
+  // Begins prompts that wait where rows are complete; false if there is nothing to do. Not for
+  // every row alone, for several prompts at once cost less than one after another.
+  bool TakeIn() {
+    if (waiting() == 0) return false;
+    if (rows_.done()) {
+      StartBatch();
+      return true;
+    }
+    std::vector<int64_t> places = rows_.CompletePlaces();
+    if (equal_lengths_ || places.empty()) return false;
+    if (places.size() * 8 < rows_.size() && !CacheIsFull()) return false;
+    places.resize(std::min(places.size(), waiting()));
+    int64_t longest = 1;
+    for (size_t i = 0; i < places.size(); ++i) {
+      longest = std::max(longest, LengthOf(requests_[next_ + i]));
+    }
+    std::optional<KvCache> fresh;
+    const Tensor chosen = Begin(places, longest, &fresh);
+    cache_->ReplaceRows(places, *fresh, FirstPlaces(places.size()));
+    tokens_.index_copy_(0, at::tensor(places, at::kLong).to(device_), chosen);
+    return true;
+  }
+
+  // Begins as many prompts as may go together, in a new cache.
+  void StartBatch() {
+    rows_.DropComplete(/*at_once=*/true);
+    const size_t count = BatchSize();
+    // Rows that come later must fit too.
+    const size_t last = equal_lengths_ ? next_ + count : requests_.size();
+    int64_t capacity = 1;
+    for (size_t i = next_; i < last; ++i) {
+      capacity = std::max(capacity, LengthOf(requests_[i]) + starts_[i].max_tokens - 1);
+    }
+    cache_.reset();  // before its successor takes memory
+    tokens_ = Begin(FirstPlaces(count), capacity, &cache_);
+  }
+
+  size_t BatchSize() const {
+    const size_t most = options_.max_rows == 0
+                            ? waiting()
+                            : std::min(waiting(), static_cast<size_t>(options_.max_rows));
+    if (!equal_lengths_) return most;
+    size_t count = 1;
+    while (count < most && LengthOf(requests_[next_ + count]) == LengthOf(requests_[next_])) {
+      ++count;
+    }
+    return count;
+  }
+
+  // Runs the next prompts, one for each place, into a new cache for rows of `capacity` tokens, and
+  // chooses their first tokens, [N]. Equal neighbours, samples of one prompt, are run once.
+  Tensor Begin(const std::vector<int64_t>& places, int64_t capacity,
+               std::optional<KvCache>* cache) {
+    std::vector<GenerateRequest> prompts;
+    std::vector<int64_t> row_of;  // of each place
+    std::vector<RowStart> starts;
+    for (size_t i = 0; i < places.size(); ++i, ++next_) {
+      const GenerateRequest& request = requests_[next_];
+      if (prompts.empty() || prompts.back().prompt != request.prompt) prompts.push_back(request);
+      row_of.push_back(static_cast<int64_t>(prompts.size()) - 1);
+      starts.push_back(starts_[next_]);
+    }
+    DecoderInput input = LeftPadded(prompts);
+    input.tokens = input.tokens.to(device_);
+    if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device_);
+    cache->emplace(decoder_->NewCache(static_cast<int64_t>(prompts.size()), capacity));
+    Tensor logits = NextLogits(decoder_, input, &**cache, options_.prefill, num_ids_);
+    if (prompts.size() < places.size()) {
+      (*cache)->SelectRows(row_of);
+      logits = logits.index_select(0, at::tensor(row_of, at::kLong).to(device_));
+    }
+    return rows_.Put(places, starts, logits);
+  }
+
+  void DropComplete() {
+    const auto kept = rows_.DropComplete(CacheIsFull());
+    if (!kept.has_value()) return;
+    cache_->SelectRows(*kept);
+    tokens_ = tokens_.index_select(0, at::tensor(*kept, at::kLong).to(device_));
+  }
+
+  Decoder& decoder_;
+  const std::vector<GenerateRequest>& requests_;
+  const GenerateOptions& options_;
+  at::Device device_;
+  int64_t num_ids_;
+  bool equal_lengths_;  // of rows in one batch: "dynamic" RoPE scaling follows the longest
+  std::vector<RowStart> starts_;
+  std::vector<Generation> results_;
+  GrowingRows rows_;
+  std::optional<KvCache> cache_;
+  Tensor tokens_;    // [B] chosen last, not fed yet
+  size_t next_ = 0;  // request that waits
+};
 
 }  // namespace
 
@@ -97,16 +195,17 @@ void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& c
   if (options.top_log_probs < 0) {
     throw ConfigError("--logprobs", Str(options.top_log_probs, ", but must be >= 0"));
   }
+  CKV_CHECK(options.prefill.cache == nullptr, "a cache for prompts");
   CKV_CHECK(options.num_ids >= 0 && options.num_ids <= config.vocab_size, options.num_ids,
             " ids of ", config.vocab_size);
   CKV_CHECK(options.max_rows >= 0, options.max_rows, " rows");
 }
 
-Tensor NextLogits(Decoder& decoder, const DecoderInput& input, KvCache* cache, int64_t num_ids) {
-  DecoderRun run;
+Tensor NextLogits(Decoder& decoder, const DecoderInput& input, KvCache* cache, DecoderRun run,
+                  int64_t num_ids) {
   run.cache = cache;
-  const Tensor logits = decoder->Logits(decoder->Hidden(input, run).select(1, -1));
-  return num_ids > 0 ? logits.narrow(1, 0, num_ids) : logits;
+  run.last_only = true;
+  return decoder->Logits(decoder->Hidden(input, run).squeeze(1)).narrow(1, 0, num_ids);
 }
 
 DecoderInput LeftPadded(const std::vector<GenerateRequest>& requests) {
@@ -136,13 +235,7 @@ std::vector<Generation> Generate(Decoder& decoder, const std::vector<GenerateReq
   for (const GenerateRequest& request : requests) CheckPrompt(request.prompt, decoder->config());
   at::NoGradGuard no_grad;
   decoder->eval();
-  std::vector<Generation> results(requests.size());
-  size_t count = 0;
-  for (size_t first = 0; first < requests.size(); first += count) {
-    count = TakeBatch(requests, first, options, decoder->config());
-    GenerateBatch(decoder, requests, first, count, options, hooks, &results);
-  }
-  return results;
+  return BatchLoop(decoder, requests, options, hooks).Run();
 }
 
 }  // namespace ckv

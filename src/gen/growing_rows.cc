@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -34,18 +35,35 @@ GrowingRows::GrowingRows(const GenerateOptions& options, const GenerateHooks& ho
       seen_(at::empty({0, options.sampling.penalizes() ? num_ids : 0},
                       at::TensorOptions(device).dtype(at::kBool))) {}
 
-Tensor GrowingRows::Add(const std::vector<RowStart>& starts, const Tensor& logits) {
-  const size_t first = rows_.size();
+Tensor GrowingRows::Put(const std::vector<int64_t>& places, const std::vector<RowStart>& starts,
+                        const Tensor& logits) {
+  CKV_CHECK(places.size() == starts.size(), places.size(), " places for ", starts.size(), " rows");
   std::vector<int64_t> seeds;
-  for (const RowStart& start : starts) {
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const RowStart& start = starts[i];
     CKV_CHECK(start.max_tokens >= 1, "a row without room for a token");
-    rows_.push_back({start.index, static_cast<size_t>(start.max_tokens), start.at_max_tokens});
+    const Row row = {start.index, static_cast<size_t>(start.max_tokens), start.at_max_tokens};
+    const auto place = static_cast<size_t>(places[i]);
+    CKV_CHECK(place <= rows_.size(), "a gap before row ", place);
+    if (place == rows_.size()) {
+      rows_.push_back(row);
+    } else {
+      CKV_CHECK(!rows_[place].active, "row ", place, " is not complete");
+      rows_[place] = row;
+    }
     seeds.push_back(static_cast<int64_t>(start.request->seed));
   }
   num_active_ += starts.size();
-  draws_ = at::cat({draws_, at::tensor(seeds, at::kLong).to(draws_.device())});
-  seen_ = at::cat({seen_, SeenInPrompts(starts).to(seen_.device())});
-  return ChooseFrom(first, logits);
+  Tensor draws = at::tensor(seeds, at::kLong).to(draws_.device());
+  Tensor seen = SeenInPrompts(starts).to(seen_.device());
+  const Tensor chosen = ChooseFor(places, logits, draws, seen);
+  const auto fresh = static_cast<int64_t>(rows_.size()) - draws_.size(0);
+  draws_ = at::cat({draws_, draws.new_empty({fresh})});
+  seen_ = at::cat({seen_, seen.new_empty({fresh, seen.size(1)})});
+  const Tensor index = at::tensor(places, at::kLong).to(draws_.device());
+  draws_.index_copy_(0, index, draws);
+  seen_.index_copy_(0, index, seen);
+  return chosen;
 }
 
 Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts) const {
@@ -61,16 +79,18 @@ Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts) const {
   return seen;
 }
 
-// For the rows from `first` on.
-Tensor GrowingRows::ChooseFrom(size_t first, const Tensor& logits) {
+Tensor GrowingRows::Choose(const Tensor& logits) {
+  std::vector<int64_t> places(rows_.size());
+  std::iota(places.begin(), places.end(), 0);
+  return ChooseFor(places, logits, draws_, seen_);
+}
+
+// For the rows at `places`, whose states `draws` and `seen` go on in place.
+Tensor GrowingRows::ChooseFor(const std::vector<int64_t>& places, const Tensor& logits,
+                              Tensor& draws, Tensor& seen) {
   if (hooks_.on_logits) hooks_.on_logits(logits);
   const int64_t batch = logits.size(0);
-  CKV_CHECK(first + static_cast<size_t>(batch) == rows_.size(), "logits ", logits.sizes());
-  const auto narrow = [&](const Tensor& all) {
-    return all.narrow(0, static_cast<int64_t>(first), batch);
-  };
-  Tensor draws = narrow(draws_);
-  Tensor seen = narrow(seen_);
+  CKV_CHECK(static_cast<size_t>(batch) == places.size(), "logits ", logits.sizes());
   const Tensor uniform = options_.sampling.greedy() ? Tensor() : NextUniform(draws);
   const Choice choice = ChooseTokens(logits, options_.sampling, uniform, seen);
   if (options_.sampling.penalizes()) seen.scatter_(1, choice.ids.unsqueeze(1), true);
@@ -86,7 +106,7 @@ Tensor GrowingRows::ChooseFrom(size_t first, const Tensor& logits) {
   }
   const Tensor host = at::cat(columns, 1).cpu();  // [B, 2 + 2 num_top]
   for (int64_t i = 0; i < batch; ++i) {
-    Row& row = rows_[first + static_cast<size_t>(i)];
+    Row& row = rows_[static_cast<size_t>(places[static_cast<size_t>(i)])];
     if (!row.active) continue;
     const double* values = host.data_ptr<double>() + i * host.size(1);
     std::vector<TokenLogProb> top;
@@ -127,9 +147,17 @@ void GrowingRows::Finish(Row& row, FinishReason reason) {
   if (hooks_.on_finish) hooks_.on_finish(row.index, (*results_)[row.index]);
 }
 
-std::optional<std::vector<int64_t>> GrowingRows::DropComplete() {
+std::vector<int64_t> GrowingRows::CompletePlaces() const {
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!rows_[i].active) places.push_back(static_cast<int64_t>(i));
+  }
+  return places;
+}
+
+std::optional<std::vector<int64_t>> GrowingRows::DropComplete(bool at_once) {
   const size_t idle = rows_.size() - num_active_;
-  if (idle == 0 || idle * 8 < rows_.size()) return std::nullopt;
+  if (idle == 0 || (idle * 8 < rows_.size() && !at_once)) return std::nullopt;
   std::vector<int64_t> kept;
   std::vector<Row> left;
   for (size_t i = 0; i < rows_.size(); ++i) {

@@ -27,22 +27,26 @@ class GrowingRows {
   GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks, int64_t num_ids,
               at::Device device, std::vector<Generation>* results);
 
-  // Takes rows in, behind those that there are, and chooses their first tokens as Choose does, from
-  // their logits [N, num_ids]; returns them, [N].
-  Tensor Add(const std::vector<RowStart>& starts, const Tensor& logits);
+  // Puts rows into `places`, those of complete rows or next behind all that there are, and chooses
+  // their first tokens as Choose does, from their logits [N, num_ids]; returns them, [N].
+  Tensor Put(const std::vector<int64_t>& places, const std::vector<RowStart>& starts,
+             const Tensor& logits);
 
   // Chooses the next token of every row from logits [B, num_ids]; returns them, [B] int64 on the
   // device. Rows that are complete get any token. One transfer to the host. Throws DivergedError if
   // the logits of a row that is not complete are not numbers.
-  Tensor Choose(const Tensor& logits) { return ChooseFrom(0, logits); }
+  Tensor Choose(const Tensor& logits);
 
   size_t size() const { return rows_.size(); }
   bool done() const { return num_active_ == 0; }
 
-  // Takes complete rows out if they have become worth it. Returns the old numbers of those that
-  // stay; nothing (nullopt) if all stay. Dropping at once would copy the cache of a large batch for
-  // every row that ends; so less than an eighth of the rows may idle.
-  std::optional<std::vector<int64_t>> DropComplete();
+  // Where rows are complete.
+  std::vector<int64_t> CompletePlaces() const;
+
+  // Takes complete rows out if they have become worth it or must go at once. Returns the old
+  // numbers of those that stay; nothing (nullopt) if all stay. Dropping at once would copy the
+  // cache of a large batch for every row that ends; so less than an eighth of the rows may idle.
+  std::optional<std::vector<int64_t>> DropComplete(bool at_once);
 
  private:
   struct Row {
@@ -53,7 +57,8 @@ class GrowingRows {
   };
 
   Tensor SeenInPrompts(const std::vector<RowStart>& starts) const;
-  Tensor ChooseFrom(size_t first, const Tensor& logits);
+  Tensor ChooseFor(const std::vector<int64_t>& places, const Tensor& logits, Tensor& draws,
+                   Tensor& seen);
   void Take(Row& row, int32_t id, double log_prob, const std::vector<TokenLogProb>& top);
   void Finish(Row& row, FinishReason reason);
 

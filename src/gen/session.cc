@@ -32,7 +32,7 @@ Generation GenerationSession::Continue(const GenerateRequest& request,
   }
   at::NoGradGuard no_grad;
   if (!CacheBegins(text)) {
-    cache_ = decoder_->NewCache(1, max_tokens_);
+    cache_.Clear();
     cached_.clear();
   }
   const int64_t wanted =
@@ -48,11 +48,11 @@ Generation GenerationSession::Continue(const GenerateRequest& request,
                                    text.end());
   num_computed_ = static_cast<int64_t>(fresh.size());
   Tensor tokens = at::tensor(fresh, at::kLong).unsqueeze(0).to(device);  // [1, T]
-  Tensor logits = NextLogits(decoder_, {tokens, {}, {}}, &cache_, num_ids);
+  Tensor logits = NextLogits(decoder_, {tokens, {}, {}}, &cache_, options.prefill, num_ids);
   cached_ = text;
-  tokens = row.Add({start}, logits).unsqueeze(1);
+  tokens = row.Put({0}, {start}, logits).unsqueeze(1);
   while (!row.done()) {
-    logits = NextLogits(decoder_, {tokens, {}, {}}, &cache_, num_ids);
+    logits = NextLogits(decoder_, {tokens, {}, {}}, &cache_, {}, num_ids);
     cached_.push_back(results[0].tokens.back());
     tokens = row.Choose(logits).unsqueeze(1);
   }

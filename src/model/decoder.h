@@ -1,9 +1,9 @@
 // A Llama-family decoder in which every layer reads the keys and values its sharing spec names.
 //
 // KVs are values that flow between layers, with gradients, whether or not there is a cache. A
-// sequence runs in parallel by the IterationPlan (sharing/plan.h), or token by token, each token in
-// a single pass that reads the KVs of the tokens before it; with as many passes as tokens both give
-// the same.
+// sequence runs in parallel by the IterationPlan (sharing/plan.h); token by token, each token in a
+// single pass that reads the KVs of the tokens before it; or in chunks, each iterated with the
+// chunks before it final. With as many passes as tokens all of them give the same.
 //
 // Sources: Touvron et al. 2023 (Llama); Wu and Tu 2024 (LCKV); Wu, Wu and Tu 2024 (Systematic
 // Study).
@@ -15,14 +15,14 @@
 #include <vector>
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/container/modulelist.h>
-#include <torch/nn/modules/embedding.h>
 #include <torch/nn/pimpl.h>
 
 #include "kv/cache.h"
+#include "kv/tape.h"
 #include "model/decoder_config.h"
+#include "model/decoder_layers.h"
+#include "model/packed_rows.h"
 #include "model/program.h"
-#include "nn/attention.h"
 #include "nn/modules.h"
 #include "nn/rope.h"
 #include "sharing/plan.h"
@@ -41,6 +41,7 @@ struct DecoderRun {
     kConfig,      // what the model config says
     kParallel,    // by the plan
     kSequential,  // token by token
+    kChunked,     // `chunk_tokens` at a time by the plan; without gradient
   };
 
   Order order = Order::kConfig;
@@ -48,8 +49,21 @@ struct DecoderRun {
   std::optional<int64_t> backward_passes;
   bool exact_savings = true;
 
-  // The past, which the call continues; nullptr = none. A call of a cyclic model with a cache and
-  // no more tokens than passes goes token by token, which is exact and no dearer.
+  // Of kChunked, >= 1. A chunk runs no more passes than it has tokens: those make it exact.
+  int64_t chunk_tokens = 0;
+
+  // Passes of a group end early, with a last one, once the KVs that it iterates on have changed by
+  // no more than this from one pass to the next, relative to their norm; 0 = never. Without
+  // gradient; asks the device once a pass.
+  double tolerance = 0.0;
+
+  // Gives the last real token of each row alone, [B, 1, C], and leaves out what only other outputs
+  // would need. The KVs in a cache are complete.
+  bool last_only = false;
+
+  // The past, which the call continues; nullptr = none. Rows take their real tokens only, wherever
+  // padding is. A call of a cyclic model with a cache and no more tokens than passes goes token by
+  // token unless `order` says otherwise, which is exact and no dearer.
   KvCache* cache = nullptr;
 
   // Recompute activations in the backward step, in segments of so many layer applications (counted
@@ -57,59 +71,12 @@ struct DecoderRun {
   int64_t checkpoint_layers = 0;
 
   // Receives the output of each layer in its last pass, [B, T, C]; nullptr = not wanted. Not with
-  // checkpoint_layers.
+  // checkpoint_layers, last_only, or padding in a cache.
   std::vector<Tensor>* layer_outputs = nullptr;
+
+  // Receives the passes of each iterative group, chunk by chunk; nullptr = not wanted.
+  std::vector<int64_t>* passes_run = nullptr;
 };
-
-class SharedAttentionImpl : public torch::nn::Module {
- public:
-  SharedAttentionImpl(const DecoderConfig& config, int layer);
-
-  // From the normalised input [B, T, C]. Keys are rotated. Only for layers that own them.
-  Tensor Keys(const Tensor& x, const RopeTable& rope);  // [B, G, T, D]
-  Tensor Values(const Tensor& x);                       // [B, G, T, D]
-  // Attention of the layer's queries over given keys and values [B, G, S, D]; [B, T, C].
-  Tensor Attend(const Tensor& x, const Tensor& keys, const Tensor& values, const RopeTable& rope,
-                const Visibility& visibility);
-  // What Attend gives when all values are zeros, up to broadcasting; undefined = zeros.
-  Tensor OutputBias() const { return o_proj_->bias(); }
-
- private:
-  Tensor SplitHeads(const Tensor& x, int64_t heads) const;  // [B, T, heads D] -> [B, heads, T, D]
-
-  int64_t heads_;
-  int64_t kv_heads_;
-  int64_t head_dim_;
-  double dropout_;
-  AttentionFn attention_;
-  Projection q_proj_{nullptr};
-  Projection k_proj_{nullptr};  // empty where nobody reads the layer's keys
-  Projection v_proj_{nullptr};
-  Projection o_proj_{nullptr};
-};
-TORCH_MODULE(SharedAttention);
-
-class DecoderLayerImpl : public torch::nn::Module {
- public:
-  DecoderLayerImpl(const DecoderConfig& config, int layer);
-
-  RmsNorm input_norm{nullptr};
-  SharedAttention attention{nullptr};
-  RmsNorm post_norm{nullptr};
-  GatedMlp mlp{nullptr};
-};
-TORCH_MODULE(DecoderLayer);
-
-// `model.` of a checkpoint: embedding, layers, last norm.
-class DecoderStackImpl : public torch::nn::Module {
- public:
-  explicit DecoderStackImpl(const DecoderConfig& config);
-
-  torch::nn::Embedding embed{nullptr};
-  torch::nn::ModuleList layers{nullptr};
-  RmsNorm norm{nullptr};
-};
-TORCH_MODULE(DecoderStack);
 
 class DecoderImpl : public torch::nn::Module {
  public:
@@ -120,32 +87,47 @@ class DecoderImpl : public torch::nn::Module {
   // device.
   void InitializeWeights(uint64_t seed);
 
-  // Output of the last norm, [B, T, C]. Throws InternalError for shapes that do not fit.
+  // Output of the last norm, [B, T, C], or [B, 1, C] with last_only. Throws InternalError for
+  // shapes that do not fit.
   Tensor Hidden(const DecoderInput& input, const DecoderRun& run = {});
 
   // [..., C] -> [..., V]
   Tensor Logits(const Tensor& hidden) const { return at::linear(hidden, head_weight()); }
   const Tensor& head_weight() const;  // [V, C]; the embedding if tied
 
-  KvCache NewCache(int64_t batch, int64_t max_tokens, bool differentiable = false) const;
+  // An empty cache on the device and in the type of the weights. With `sinks` a row never ends.
+  // Throws ConfigError for sinks that make no sense, or beside windows or "dynamic" RoPE scaling.
+  KvCache NewCache(int64_t rows, int64_t max_tokens,
+                   std::optional<SinkWindow> sinks = std::nullopt) const;
 
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
 
  private:
   struct Call;
+  struct Work;
   using Slots = std::vector<Tensor>;
 
-  std::shared_ptr<Call> Open(const DecoderInput& input, const Tensor& key_segments,
-                             KvCache* cache) const;
-  Tensor RunPlan(const DecoderInput& input, const DecoderRun& run);
-  Tensor RunTokenByToken(const DecoderInput& input, const DecoderRun& run);
-  Slots RunSinglePass(const DecoderInput& input, const Tensor& key_segments, KvCache* cache);
+  DecoderRun::Order ResolveOrder(const DecoderRun& run, int64_t num_tokens) const;
+  std::shared_ptr<Call> Open(const Work& work) const;
+  Tensor RunPlan(const Work& work, const DecoderRun& run);
+  void RunProgram(const Program& program, const IterationPlan& plan,
+                  const std::shared_ptr<Call>& call, Slots& slots, const DecoderRun& run) const;
+  size_t RunRecorded(const Program& program, size_t begin, const std::shared_ptr<Call>& call,
+                     Slots& slots, const DecoderRun& run) const;
+  Tensor RunSinglePass(const Work& work, const DecoderRun& run);
+  Tensor RunBlocks(Work work, const DecoderRun& run, int64_t block_tokens);
+  static Work Block(const Work& work, int64_t start, int64_t length);
+  DecoderRun PassesFor(int64_t num_tokens, const DecoderRun& run) const;
   void RunOps(const Program& program, size_t begin, size_t end, const Call& call,
               Slots& slots) const;
   void RunSegment(const Program& program, size_t begin, size_t end,
                   const std::shared_ptr<Call>& call, Slots& slots) const;
-  void RunLayer(const LayerWork& work, const Call& call, Slots& slots) const;
+  void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,
+                const Slots& slots) const;
+  bool Converged(const LayerGroup& group, const Slots& before, const Call& call, const Slots& slots,
+                 double tolerance) const;
   DecoderLayerImpl& Layer(int layer) const;
 
   DecoderConfig config_;

@@ -15,6 +15,8 @@ Program::Program(const KvSharingSpec& spec, const std::vector<PassStep>& steps)
     : slots_(spec.num_layers()) {
   for (const PassStep& step : steps) {
     ProgramOp op;
+    op.group = step.group;
+    op.pass = step.pass;
     op.grad = step.grad;
     op.last_pass = step.last;
     if (step.first && !step.last) {
@@ -36,6 +38,8 @@ Program::Program(const KvSharingSpec& spec, const std::vector<PassStep>& steps)
 void Program::AddLayer(const KvSharingSpec& spec, const PassStep& step, const LayerWork& work) {
   ProgramOp op;
   op.work = work;
+  op.group = step.group;
+  op.pass = step.pass;
   op.grad = step.grad;
   op.last_pass = step.last;
   op.reads = {SlotMap::kHidden};
@@ -95,6 +99,12 @@ std::vector<size_t> Program::Outputs(size_t begin, size_t end) const {
     if (alive[slot]) outputs.push_back(slot);
   }
   return outputs;
+}
+
+size_t Program::LastRestart(size_t restart) const {
+  size_t last = restart;
+  while (ops_[last].kind != ProgramOp::Kind::kRestart || !ops_[last].last_pass) ++last;
+  return last;
 }
 
 }  // namespace ckv

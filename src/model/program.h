@@ -18,6 +18,8 @@ struct ProgramOp {
 
   Kind kind = Kind::kLayer;
   LayerWork work;
+  int group = 0;
+  int pass = 0;  // of its group, from 0
   bool grad = true;
   bool last_pass = true;
   std::vector<size_t> reads;  // slots
@@ -51,6 +53,9 @@ class Program {
   // read after `end`.
   std::vector<size_t> Inputs(size_t begin, size_t end) const;
   std::vector<size_t> Outputs(size_t begin, size_t end) const;
+
+  // From a kRestart to that of its group's last pass, which may follow at once (sharing/plan.h).
+  size_t LastRestart(size_t restart) const;
 
  private:
   void AddLayer(const KvSharingSpec& spec, const PassStep& step, const LayerWork& work);

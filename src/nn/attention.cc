@@ -75,10 +75,11 @@ constexpr AttentionRow kAttentions[] = {
 
 Visibility::Visibility(const AttentionScope& scope, bool strict, std::optional<int64_t> window)
     : scope_(scope), strict_(strict), window_(window) {
+  const bool indices = !scope_.key_positions.defined();
   // The first key lies num_keys - 1 before the last query.
-  if (window_.has_value() && *window_ >= scope_.num_keys()) window_.reset();
-  only_order_ =
-      !window_.has_value() && !scope_.key_mask.defined() && !scope_.query_segments.defined();
+  if (indices && window_.has_value() && *window_ >= scope_.num_keys()) window_.reset();
+  only_order_ = indices && !window_.has_value() && !scope_.key_mask.defined() &&
+                !scope_.query_segments.defined();
 }
 
 const Tensor& Visibility::mask() const {
@@ -93,12 +94,16 @@ Tensor Visibility::HideBlindRows(const Tensor& output) const {
 
 void Visibility::Build() const {
   at::NoGradGuard no_grad;
+  const bool indices = !scope_.key_positions.defined();
   const auto options = at::TensorOptions().device(scope_.device).dtype(at::kLong);
-  const Tensor key = at::arange(scope_.num_keys(), options).unsqueeze(0);                 // [1, S]
-  const Tensor query = at::arange(scope_.past, scope_.num_keys(), options).unsqueeze(1);  // [T, 1]
-  Tensor visible = strict_ ? key < query : key <= query;                                  // [T, S]
+  const Tensor key = indices ? at::arange(scope_.num_keys(), options).view({1, 1, 1, -1})
+                             : scope_.key_positions.unsqueeze(1).unsqueeze(1);
+  const Tensor query = indices
+                           ? at::arange(scope_.past, scope_.num_keys(), options).view({1, 1, -1, 1})
+                           : scope_.query_positions.unsqueeze(1).unsqueeze(3);
+  Tensor visible = strict_ ? key < query : key <= query;  // [1 or B, 1, T, S]
   if (window_.has_value()) visible = visible & (key > query - *window_);
-  visible = visible.unsqueeze(0).unsqueeze(0);
+  if (!indices) visible = visible & (key >= 0);
   if (scope_.key_mask.defined()) {
     visible = visible & scope_.key_mask.unsqueeze(1).unsqueeze(1);
   }
@@ -112,6 +117,24 @@ void Visibility::Build() const {
     visible = visible | sighted_.logical_not();
   }
   mask_ = visible;
+}
+
+AttentionScope OneQueryScope(const AttentionScope& scope, const Tensor& columns) {
+  AttentionScope one = scope;
+  one.num_queries = 1;
+  one.past = scope.num_keys() - 1;
+  const auto pick = [&](const Tensor& x) {  // [1 or B, T] -> [1 or B, 1]
+    if (!columns.defined()) return x.narrow(1, scope.num_queries - 1, 1);
+    return x.expand({columns.size(0), x.size(1)}).gather(1, columns.unsqueeze(1));
+  };
+  if (scope.query_segments.defined()) one.query_segments = pick(scope.query_segments);
+  if (scope.key_positions.defined()) {
+    one.query_positions = pick(scope.query_positions);
+  } else if (columns.defined()) {
+    one.query_positions = columns.unsqueeze(1) + scope.past;
+    one.key_positions = at::arange(scope.num_keys(), columns.options()).unsqueeze(0);
+  }
+  return one;
 }
 
 const Visibility& VisibilitySet::Get(bool strict, std::optional<int64_t> window) {

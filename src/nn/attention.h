@@ -31,10 +31,18 @@ struct AttentionScope {
   Tensor key_mask;          // [B, S] bool, true = real token; undefined = no padding
   Tensor query_segments;    // [B, T] document numbers; undefined = one document
   Tensor key_segments;      // [B, S]
+  // Where keys are not in the order of time, the positions of queries and keys say who is earlier,
+  // in place of their indices: int64 [1 or B, T] and [1 or B, S], -1 = no key. Both or none.
+  Tensor query_positions;
+  Tensor key_positions;
   at::Device device = at::kCPU;
 
   int64_t num_keys() const { return past + num_queries; }
 };
+
+// The scope of one query a row, that of column `columns[b]` (int64 [B]; undefined = of the last
+// column), over the same keys.
+AttentionScope OneQueryScope(const AttentionScope& scope, const Tensor& columns);
 
 // Who sees whom in the layers of one kind (strict or not, windowed or not). The mask is built when
 // a kernel first asks for it and then shared by all layers of the kind; nobody edits it.
@@ -47,7 +55,7 @@ class Visibility {
   int64_t past() const { return scope_.past; }
   bool strict() const { return strict_; }
 
-  // True if only the order of positions decides: no padding, no documents, no window that bites.
+  // True if only the order of indices decides: no padding, no documents, no window that bites.
   bool only_order() const { return only_order_; }
 
   // [1 or B, 1, T, S] bool, true = visible. A row without visible keys is all true here, so that no

@@ -6,6 +6,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "base/error.h"
+
 namespace ckv {
 namespace {
 
@@ -88,13 +90,23 @@ Tensor Rope::InverseFrequencies(int64_t length, at::ScalarType dtype) const {
   return plain;
 }
 
+RopeTable Rope::Unscaled(const Tensor& positions, int64_t length, at::ScalarType dtype) const {
+  const auto maths = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const Tensor frequencies = InverseFrequencies(length, maths).to(positions.device(), at::kDouble);
+  Tensor angles = positions.to(at::kDouble).unsqueeze(-1) * frequencies;
+  if (positions.dim() == 2) angles = angles.unsqueeze(1);  // [B, 1, T, D / 2]
+  return {at::cos(angles).to(maths), at::sin(angles).to(maths)};
+}
+
+RopeTable Rope::Turn(const Tensor& distances, at::ScalarType dtype) const {
+  CKV_CHECK(config_.scaling != "dynamic", "dynamic rotations do not add up");
+  at::NoGradGuard no_grad;
+  return Unscaled(distances, 0, dtype);
+}
+
 RopeTable Rope::Table(const Tensor& positions, int64_t length, at::ScalarType dtype) const {
   at::NoGradGuard no_grad;
-  const auto maths = dtype == at::kDouble ? at::kDouble : at::kFloat;
-  const Tensor frequencies = InverseFrequencies(length, maths).to(positions.device());
-  Tensor angles = positions.to(maths).unsqueeze(-1) * frequencies;
-  if (positions.dim() == 2) angles = angles.unsqueeze(1);  // [B, 1, T, D / 2]
-  RopeTable table{at::cos(angles), at::sin(angles)};
+  RopeTable table = Unscaled(positions, length, dtype);
   if (config_.scaling == "yarn") {
     const double scale = config_.attention_factor > 0.0 ? config_.attention_factor
                                                         : 0.1 * std::log(config_.factor) + 1.0;

@@ -41,12 +41,19 @@ class Rope {
 
   // Positions [T] or [B, T] (int64, on the device of the call). `length` is the number of positions
   // in use so far, which "dynamic" depends on.
+  // Angles are computed in fp64, so that differences of far positions are as exact as of near ones.
   RopeTable Table(const Tensor& positions, int64_t length, at::ScalarType dtype) const;
+
+  // Turns what was rotated at position p to position p + `distances` ([T] or [B, T], negative ones
+  // too). Not for "dynamic" scaling, whose rotations do not add up.
+  RopeTable Turn(const Tensor& distances, at::ScalarType dtype) const;
 
   // Inverse frequencies [D / 2] for sequences of `length` tokens, fp32 or fp64, on the CPU.
   Tensor InverseFrequencies(int64_t length, at::ScalarType dtype) const;
 
  private:
+  RopeTable Unscaled(const Tensor& positions, int64_t length, at::ScalarType dtype) const;
+
   RopeConfig config_;
   int64_t head_dim_;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "sharing/stores.h"
+
 namespace ckv {
 
 namespace {
@@ -70,6 +72,21 @@ double CountSteps(const KvSharingSpec& spec, const ModelShape& shape,
   return total;
 }
 
+// FLOPs of one token after `past` others, in a single pass without the output projection. Without
+// `output` nothing runs that serves the token's own output alone.
+double CountToken(const KvSharingSpec& spec, const ModelShape& shape, int64_t past, bool output) {
+  const PieceFlops piece(shape);
+  const int top_owner = spec.kv_layers().back();
+  double flops = 0;
+  for (int i = 0; i < spec.num_layers(); ++i) {
+    flops += (spec.computes_k(i) ? piece.key : 0) + (spec.computes_v(i) ? piece.value : 0);
+    if (!output && i >= top_owner) break;
+    flops += piece.query_and_output + piece.ffn +
+             piece.per_visible_key * VisibleKeys(spec, shape, i, 1, past);
+  }
+  return flops;
+}
+
 double TrainFlopsPerToken(const IterationPlan& plan, const ModelShape& shape, int64_t tokens,
                           bool exact_savings) {
   PlanOptions options;
@@ -78,9 +95,9 @@ double TrainFlopsPerToken(const IterationPlan& plan, const ModelShape& shape, in
   return layers / static_cast<double>(tokens) + 3 * PieceFlops(shape).head;
 }
 
-// Tokens that the stores of `layer` hold of a sequence of `tokens`.
-int64_t TokensHeld(bool readers_windowed, const ModelShape& shape, int64_t tokens) {
-  return readers_windowed && shape.window ? std::min(tokens, *shape.window) : tokens;
+// Tokens that a store holds of a sequence of `tokens`.
+int64_t TokensHeld(bool windowed, const ModelShape& shape, int64_t tokens) {
+  return windowed && shape.window ? std::min(tokens, *shape.window) : tokens;
 }
 
 double FreeBytes(const KvSharingSpec& spec, const ModelShape& shape, double memory_bytes,
@@ -146,10 +163,12 @@ int64_t KvBytesPerToken(const KvSharingSpec& spec, const ModelShape& shape, int6
 
 int64_t KvBytesPerSequence(const KvSharingSpec& spec, const ModelShape& shape, int64_t tokens,
                            int64_t bytes_each) {
+  const WindowedStores windowed = FindWindowedStores(spec);
   int64_t held = 0;
   for (const int layer : spec.kv_layers()) {
-    if (spec.computes_k(layer)) held += TokensHeld(spec.k_readers_windowed(layer), shape, tokens);
-    if (spec.computes_v(layer)) held += TokensHeld(spec.v_readers_windowed(layer), shape, tokens);
+    const auto index = static_cast<size_t>(layer);
+    if (spec.computes_k(layer)) held += TokensHeld(windowed.keys[index], shape, tokens);
+    if (spec.computes_v(layer)) held += TokensHeld(windowed.values[index], shape, tokens);
   }
   return held * shape.kv_width() * bytes_each;
 }
@@ -223,26 +242,20 @@ double CountPrefillFlops(const IterationPlan& plan, const ModelShape& shape, int
   if (spec.cyclic() && tokens <= plan.max_passes()) {
     double total = head;
     for (int64_t past = 0; past < tokens; ++past) {
-      total += CountDecode(spec, shape, past, 1, 1, 1).flops - head;
+      total += CountToken(spec, shape, past, /*output=*/past == tokens - 1);
     }
     return total;
   }
   PlanOptions options;
-  options.last_position_only = true;
+  options.wanted = WantedOutput::kLastPosition;
   return CountSteps(spec, shape, plan.Steps(options), tokens, 1) + head;
 }
 
 DecodeCost CountDecode(const KvSharingSpec& spec, const ModelShape& shape, int64_t past,
                        int64_t batch, int64_t weight_bytes_each, int64_t kv_bytes_each) {
-  const PieceFlops piece(shape);
-  double flops = piece.head;
+  const double flops = CountToken(spec, shape, past, /*output=*/true) + PieceFlops(shape).head;
   double keys_read = 0;
-  for (int i = 0; i < spec.num_layers(); ++i) {
-    const double visible = VisibleKeys(spec, shape, i, 1, past);
-    keys_read += visible;
-    flops += (spec.computes_k(i) ? piece.key : 0) + (spec.computes_v(i) ? piece.value : 0) +
-             piece.query_and_output + piece.per_visible_key * visible + piece.ffn;
-  }
+  for (int i = 0; i < spec.num_layers(); ++i) keys_read += VisibleKeys(spec, shape, i, 1, past);
   const double sequences = static_cast<double>(batch);
   const double kv_row = static_cast<double>(shape.kv_width() * kv_bytes_each);
   const ParamCount params = CountParams(spec, shape);

@@ -56,8 +56,8 @@ int64_t NumKvStores(const KvSharingSpec& spec);
 // What a cache that holds all positions grows by with each token, summed over layers.
 int64_t KvBytesPerToken(const KvSharingSpec& spec, const ModelShape& shape, int64_t bytes_each);
 
-// The cache of one sequence of `tokens`. A store all of whose readers have a window holds at most
-// `shape.window` tokens.
+// The cache of one sequence of `tokens`. A store that may forget (sharing/stores.h) holds at most
+// `shape.window` of them.
 int64_t KvBytesPerSequence(const KvSharingSpec& spec, const ModelShape& shape, int64_t tokens,
                            int64_t bytes_each);
 

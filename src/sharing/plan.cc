@@ -67,7 +67,7 @@ void DropDeadWork(const KvSharingSpec& spec, std::vector<PassStep>* passes) {
     std::vector<LayerWork> kept;
     for (auto layer = step->layers.rbegin(); layer != step->layers.rend(); ++layer) {
       LayerWork work = *layer;
-      work.body = output_read;
+      work.body = work.body && output_read;
       work.attention = work.attention && work.body;
       if (work.attention) live.Read(spec, work.layer);
       const bool k_read = live.WriteK(work.layer);
@@ -83,6 +83,23 @@ void DropDeadWork(const KvSharingSpec& spec, std::vector<PassStep>* passes) {
     std::reverse(kept.begin(), kept.end());
     step->layers = std::move(kept);
   }
+}
+
+// Leaves out of a last pass what serves output that nobody wants. Above the topmost owner of KVs
+// no position waits for another.
+void DropUnwantedOutput(int top_owner, WantedOutput wanted, PassStep* step) {
+  std::vector<LayerWork> kept;
+  for (LayerWork work : step->layers) {
+    if (work.layer >= top_owner && wanted == WantedOutput::kLastPosition) {
+      work.last_position = true;
+    }
+    if (work.layer >= top_owner && wanted == WantedOutput::kNothing) {
+      if (work.layer > top_owner) continue;
+      work.body = work.attention = false;
+    }
+    kept.push_back(work);
+  }
+  step->layers = std::move(kept);
 }
 
 void CheckPasses(const char* name, int64_t passes, std::string_view origin) {
@@ -133,14 +150,14 @@ std::vector<PassStep> IterationPlan::Steps(const PlanOptions& options) const {
         work.compute_v = spec_.computes_v(i);
         const bool values_are_zeros = step.first && options.empty_past && spec_.v_source(i) > i;
         work.attention = !(options.exact_savings && values_are_zeros);
-        // Above the topmost owner nobody reads other positions.
-        work.last_position =
-            options.last_position_only && step.last && i >= spec_.kv_layers().back();
         step.layers.push_back(work);
       }
       passes.push_back(std::move(step));
     }
-    if (options.exact_savings && group.iterative) DropDeadWork(spec_, &passes);
+    if (options.exact_savings) {
+      DropUnwantedOutput(spec_.kv_layers().back(), options.wanted, &passes.back());
+      if (group.iterative) DropDeadWork(spec_, &passes);
+    }
     for (PassStep& step : passes) steps.push_back(std::move(step));
   }
   return steps;

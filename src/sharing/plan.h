@@ -20,7 +20,11 @@
 //   * a pass that is not a group's last one computes only the KVs that will be read before they are
 //     overwritten, and what these need: layers above the topmost such KVs do not run, and the layer
 //     that owns them stops after its projections.
-// The last pass computes all KVs of the group, also those that only a cache would keep. And the KVs
+// Before a group's last pass all passes but the first do the same, and the last one reads what any
+// of them leaves: passes may be left out when the KVs have converged.
+//
+// The last pass computes all KVs of the group, also those that only a cache would keep; who wants
+// less than its output at all positions says so (WantedOutput). And the KVs
 // of a group's lowest layer, which are the same in every pass, are computed in each pass that reads
 // them: reusing them would save two small products and make every step depend on the one before.
 //
@@ -61,7 +65,7 @@ struct LayerWork {
   bool attention = true;
 
   // Only the last position's attention and feed-forward are needed; keys and values are computed
-  // for all positions. Set only with PlanOptions::last_position_only.
+  // for all positions. Set only with WantedOutput::kLastPosition.
   bool last_position = false;
 };
 
@@ -75,6 +79,13 @@ struct PassStep {
   std::vector<LayerWork> layers;  // ascending; layers that are absent do not run
 };
 
+// What a caller wants beside the final KVs of all positions.
+enum class WantedOutput {
+  kAllPositions,
+  kLastPosition,  // prefill before generation
+  kNothing,       // a block of a prompt with more to come
+};
+
 struct PlanOptions {
   // False: every pass computes everything. For tests and for comparison.
   bool exact_savings = true;
@@ -82,8 +93,9 @@ struct PlanOptions {
   // No tokens are cached in front of this call: the zeros of a first pass are all there is to read.
   bool empty_past = true;
 
-  // The caller wants the output of the last position only (prefill before generation).
-  bool last_position_only = false;
+  // With less than all, what only the unwanted would need is left out, unless exact_savings is
+  // false: above the topmost owner of KVs, nothing but the last position runs.
+  WantedOutput wanted = WantedOutput::kAllPositions;
 };
 
 class IterationPlan {

@@ -1,5 +1,6 @@
 // `ckv generate`: prompts from everywhere, how continuations end, beams, and batch jobs.
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 #include <string_view>
 
@@ -125,6 +126,28 @@ TEST_F(GenerateCommandTest, SamplingOptionsAct) {
   EXPECT_EQ(tokens({"--min-p", "1"}), greedy);
   EXPECT_NE(tokens({}), greedy);
   EXPECT_NE(tokens({"--temperature", "0", "--repetition-penalty", "3"}), greedy);
+}
+
+// As many passes as tokens are exact, however the prompt is cut; one is not.
+TEST_F(GenerateCommandTest, PromptsAreRunAsAsked) {
+  const auto log_probs = [&](const Arguments& more) {
+    Arguments words = {"--prompt", "the cat sat on the mat", "--max-tokens",
+                       "3",        "--temperature",          "0"};
+    words.insert(words.end(), more.begin(), more.end());
+    return One(words)["log_probs"].get<std::vector<double>>();
+  };
+  const std::vector<double> exact = log_probs({"--prefill", "sequential"});
+  const auto differs = [&](const Arguments& more) {
+    const std::vector<double> got = log_probs(more);
+    double worst = 0.0;
+    for (size_t i = 0; i < 3; ++i) worst = std::max(worst, std::abs(got[i] - exact[i]));
+    return worst;
+  };
+  EXPECT_LT(differs({"--prefill", "iterative", "--passes", "22"}), 1e-4);  // fp32
+  EXPECT_LT(differs({"--prefill", "chunked", "--chunk", "5", "--passes", "5"}), 1e-4);
+  EXPECT_LT(differs({"--prefill", "iterative", "--passes", "30", "--tolerance", "1e-6"}), 1e-4);
+  EXPECT_GT(differs({"--prefill", "iterative", "--passes", "1"}), 1e-3);
+  EXPECT_GT(differs({"--prefill", "iterative", "--passes", "30", "--tolerance", "1000"}), 1e-3);
 }
 
 TEST_F(GenerateCommandTest, LogprobsNameTheLikeliestTokens) {
@@ -276,6 +299,13 @@ TEST_F(GenerateCommandTest, BadLinesAreNamed) {
 }
 
 TEST_F(GenerateCommandTest, BadOptionsAreNamed) {
+  EXPECT_EQ(CkvError(2, Generate({"--chunk", "0"})), "--chunk: 0, but must be >= 1");
+  EXPECT_EQ(CkvError(2, Generate({"--tolerance", "-1"})), "--tolerance: -1, but must be >= 0");
+  EXPECT_EQ(CkvError(2, Generate({"--prefill", "sequential", "--passes", "2"})),
+            "--passes: belongs to prompts in passes, not to --prefill sequential");
+  WriteModel(Path("plain"), "0_0_2_2");
+  EXPECT_EQ(CkvError(2, {"generate", Path("plain"), "--device", "cpu", "--tolerance", "0.1"}),
+            "--tolerance: no layer of this model reads a layer above it, so one pass is exact");
   EXPECT_EQ(CkvError(2, Generate({"--min-p", "2"})), "--min-p: 2, but must be from 0 to 1");
   EXPECT_EQ(CkvError(2, Generate({"--repetition-penalty", "0"})),
             "--repetition-penalty: 0, but must be above 0");

@@ -182,6 +182,21 @@ TEST(Generate, CompleteRowsLeaveTheBatch) {
   }
 }
 
+// Neighbours with one prompt share its computation, and nothing else.
+TEST(Generate, SamplesOfOnePromptAreThoseOfEachAlone) {
+  for (const char* spec : kGenSpecs) {
+    Decoder decoder = TinyDecoder(spec);
+    std::vector<GenerateRequest> requests;
+    for (uint64_t i = 0; i < 9; ++i)
+      requests.push_back({SomeIds(static_cast<int64_t>(4 + i / 3 % 2), i / 3), i});
+    const std::vector<Generation> got = Generate(decoder, requests, Sampled(6));
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, Generate(decoder, {requests[i]}, Sampled(6))[0].tokens) << spec << i;
+    }
+    EXPECT_NE(got[0].tokens, got[1].tokens);
+  }
+}
+
 TEST(Generate, TakesSoManyRowsAtATime) {
   Decoder decoder = TinyDecoder("0_3_3_3_4");
   std::vector<GenerateRequest> requests;
@@ -195,6 +210,34 @@ TEST(Generate, TakesSoManyRowsAtATime) {
   const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
   EXPECT_EQ(most, 3);
   for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(got[i].tokens, together[i].tokens);
+}
+
+// Prompts that wait begin as soon as an eighth of the rows is complete, so few steps are wasted.
+TEST(Generate, WaitingPromptsTakeThePlacesOfCompleteRows) {
+  for (const char* spec : kGenSpecs) {
+    Decoder decoder = TinyDecoder(spec);
+    std::vector<GenerateRequest> requests;
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < 40; ++i) {
+      requests.push_back({SomeIds(1 + i * i % 11, static_cast<uint64_t>(i)),
+                          static_cast<uint64_t>(i), 1 + i * 7 % 13});
+      tokens += requests.back().max_new_tokens;
+    }
+    GenerateOptions options = Sampled(3);
+    options.sampling.repetition_penalty = 1.3;
+    options.max_rows = 8;
+    int64_t computed = 0;
+    GenerateHooks hooks;
+    hooks.on_logits = [&](const at::Tensor& logits) {
+      EXPECT_LE(logits.size(0), 8);
+      computed += logits.size(0);
+    };
+    const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
+    EXPECT_LE(computed, tokens * 8 / 7 + 8) << spec;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, Generate(decoder, {requests[i]}, options)[0].tokens) << spec << i;
+    }
+  }
 }
 
 // Every row's own prompt and output, and nothing else, counts as seen.

@@ -127,7 +127,7 @@ TEST(IterationPlan, UnreadProjectionsOfEarlyPassesAreLeftOut) {
 
 TEST(IterationPlan, AloneTheLastPositionGoesOnAboveTheTopmostOwner) {
   PlanOptions options;
-  options.last_position_only = true;
+  options.wanted = WantedOutput::kLastPosition;
   const std::vector<PassStep> steps =
       IterationPlan(KvSharingSpec::Parse("0_2_2_1"), 1, 1).Steps(options);
   ASSERT_EQ(steps.size(), 4U);
@@ -135,6 +135,14 @@ TEST(IterationPlan, AloneTheLastPositionGoesOnAboveTheTopmostOwner) {
   EXPECT_FALSE(steps[2].layers[0].last_position);
   EXPECT_TRUE(steps[2].layers[1].last_position);
   EXPECT_TRUE(steps[3].layers[0].last_position);
+}
+
+TEST(IterationPlan, WithoutOutputNothingRunsThatNoStoreNeeds) {
+  PlanOptions options;
+  options.wanted = WantedOutput::kNothing;
+  EXPECT_THAT(DescribeAll("0_2_2_1", 1, 1, options),
+              ::testing::ElementsAre("0:kv", "1:-attn 2:kv.", "1:kv 2:kv.", ""));
+  EXPECT_THAT(DescribeAll("0_1*3", 1, 1, options), ::testing::ElementsAre("0:kv 1:kv."));
 }
 
 // Runs steps on symbols: every value is a hash of the expression that made it, so two schedules
@@ -164,6 +172,11 @@ class SymbolicRun {
   // Everything a caller can see: output and KVs.
   uint64_t Result() const {
     uint64_t result = Hash({7, all_, last_});
+    for (size_t i = 0; i < keys_.size(); ++i) result = Hash({result, keys_[i], values_[i]});
+    return result;
+  }
+  uint64_t Kvs() const {
+    uint64_t result = 7;
     for (size_t i = 0; i < keys_.size(); ++i) result = Hash({result, keys_[i], values_[i]});
     return result;
   }
@@ -257,12 +270,19 @@ void ExpectExactAndComplete(const KvSharingSpec& spec, int m, int b, bool check_
     ASSERT_EQ(ResultOf(plan, steps, empty_past), wanted);
 
     PlanOptions last = saving;
-    last.last_position_only = true;
+    last.wanted = WantedOutput::kLastPosition;
     SymbolicRun full(plan, empty_past);
     full.Run(steps);
     SymbolicRun cut(plan, empty_past);
     cut.Run(plan.Steps(last));
     ASSERT_EQ(cut.ResultAtLastPosition(), full.ResultAtLastPosition());
+
+    // A block of a prompt leaves the same KVs behind.
+    PlanOptions nothing = saving;
+    nothing.wanted = WantedOutput::kNothing;
+    SymbolicRun silent(plan, empty_past);
+    silent.Run(plan.Steps(nothing));
+    ASSERT_EQ(silent.Kvs(), full.Kvs());
 
     if (!check_complete) continue;
     ForEachSmaller(plan, steps, [&](const std::vector<PassStep>& smaller, const std::string& what) {
@@ -285,6 +305,34 @@ TEST(IterationPlanSavings, ChangeNothingForLargeRandomSpecs) {
   Random random(3);
   for (int i = 0; i < 2000 && !::testing::Test::HasFailure(); ++i) {
     ExpectExactAndComplete(RandomSpec(random, 40), 7, 2, /*check_complete=*/false);
+  }
+}
+
+// Whatever number of passes is left out in the middle, the last one gives what a plan of that many
+// passes gives.
+TEST(IterationPlanSavings, LetAGroupEndAfterAnyPass) {
+  Random random(6);
+  for (int i = 0; i < 1000 && !::testing::Test::HasFailure(); ++i) {
+    const KvSharingSpec spec = RandomSpec(random, 9);
+    const IterationPlan plan(spec, 5, 1);
+    PlanOptions options;
+    for (const bool empty_past : {true, false}) {
+      options.empty_past = empty_past;
+      for (const int total : {2, 4}) {
+        std::vector<PassStep> fewer;
+        for (const PassStep& step : plan.Steps(options)) {
+          if (step.last || step.pass < total - 1) fewer.push_back(step);
+        }
+        const IterationPlan short_plan(spec, total - 1, 1);
+        PlanOptions everything;
+        everything.exact_savings = false;
+        everything.empty_past = empty_past;
+        // Passes without gradient are marked alike in both.
+        EXPECT_EQ(ResultOf(plan, fewer, empty_past),
+                  ResultOf(short_plan, short_plan.Steps(everything), empty_past))
+            << spec.ToString();
+      }
+    }
   }
 }
 
