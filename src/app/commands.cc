@@ -10,6 +10,7 @@ void AddCommands(CLI::App& program) {
   AddEvalCommand(program);
   AddGenerateCommand(program);
   AddChatCommand(program);
+  AddStreamCommand(program);
   AddInspectCommand(program);
   AddPlotCommand(program);
   AddBenchCommand(program);

@@ -36,7 +36,7 @@ TEST(Help, OfEveryCommandShowsItsUsage) {
   for (const char* path :
        {"ckv", "ckv train", "ckv data", "ckv data tokenizer", "ckv data prepare",
         "ckv data stories", "ckv data info", "ckv data verify", "ckv eval perplexity",
-        "ckv generate", "ckv chat", "ckv inspect", "ckv plot", "ckv completion"}) {
+        "ckv generate", "ckv chat", "ckv stream", "ckv inspect", "ckv plot", "ckv completion"}) {
     EXPECT_THAT(paths, Contains(path));
   }
 }
