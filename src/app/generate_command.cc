@@ -108,6 +108,10 @@ void AddSearchOptions(CLI::App& command, GenerateArguments& arguments) {
                                   "every step (in JSON)")
                       ->type_name("N")
                       ->capture_default_str());
+  draws.push_back(
+      command.add_option("--batch-size", arguments.batch_size, "Continuations made at once")
+          ->type_name("N")
+          ->capture_default_str());
   for (CLI::Option* option : draws) option->excludes(beams);
 }
 
@@ -161,9 +165,6 @@ void AddGenerateCommand(CLI::App& program) {
   AddEndOptions(*command, *arguments);
   AddSearchOptions(*command, *arguments);
   command->add_option("-n,--samples", arguments->samples, "Continuations of each prompt")
-      ->type_name("N")
-      ->capture_default_str();
-  command->add_option("--batch-size", arguments->batch_size, "Continuations made at once")
       ->type_name("N")
       ->capture_default_str();
   arguments->prefill.AddOptions(*command);

@@ -38,7 +38,7 @@ OrderedJson JobSettings(const GenerateArguments& arguments, const LoadedModel& m
   json["prefill"] = arguments.prefill.order;
   json["passes"] = arguments.prefill.passes;
   json["tolerance"] = arguments.prefill.tolerance;
-  json["chunk"] = arguments.prefill.chunk;
+  json["chunk"] = arguments.prefill.chunk.value_or(0);
   json["seed"] = arguments.seed;
   json["samples"] = arguments.samples;
   json["logprobs"] = arguments.log_probs;

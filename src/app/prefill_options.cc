@@ -26,19 +26,20 @@ void PrefillArguments::AddOptions(CLI::App& command) {
                   "their norm; 0 = never")
       ->type_name("X")
       ->capture_default_str();
-  command.add_option("--chunk", chunk, "Tokens of a chunk")->type_name("N")->capture_default_str();
+  command.add_option("--chunk", chunk, "Tokens of a chunk (default: 64)")->type_name("N");
 }
 
 DecoderRun PrefillArguments::Run(const DecoderConfig& config) const {
   DecoderRun run;
-  if (chunk < 1) throw ConfigError("--chunk", Str(chunk, ", but must be >= 1"));
+  run.chunk_tokens = chunk.value_or(64);
+  if (run.chunk_tokens < 1) throw ConfigError("--chunk", Str(*chunk, ", but must be >= 1"));
+  if (chunk.has_value() && order != "chunked") {
+    throw ConfigError("--chunk", "belongs to --prefill chunked");
+  }
   if (!(tolerance >= 0.0)) throw ConfigError("--tolerance", Str(tolerance, ", but must be >= 0"));
   if (order == "iterative") run.order = DecoderRun::Order::kParallel;
   if (order == "sequential") run.order = DecoderRun::Order::kSequential;
-  if (order == "chunked") {
-    run.order = DecoderRun::Order::kChunked;
-    run.chunk_tokens = chunk;
-  }
+  if (order == "chunked") run.order = DecoderRun::Order::kChunked;
   const bool in_passes = !passes.empty() || tolerance > 0.0;
   if (in_passes && !config.sharing().cyclic()) {
     throw ConfigError(passes.empty() ? "--tolerance" : "--passes",

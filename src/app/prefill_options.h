@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "model/decoder.h"
@@ -16,7 +17,7 @@ struct PrefillArguments {
   std::string order = "auto";
   std::string passes;
   double tolerance = 0.0;
-  int64_t chunk = 64;
+  std::optional<int64_t> chunk;  // of chunked; 64 if not given
 
   // Adds --prefill, --passes, --tolerance and --chunk to a command. This object must outlive the
   // parser.

@@ -299,7 +299,9 @@ TEST_F(GenerateCommandTest, BadLinesAreNamed) {
 }
 
 TEST_F(GenerateCommandTest, BadOptionsAreNamed) {
-  EXPECT_EQ(CkvError(2, Generate({"--chunk", "0"})), "--chunk: 0, but must be >= 1");
+  EXPECT_EQ(CkvError(2, Generate({"--prefill", "chunked", "--chunk", "0"})),
+            "--chunk: 0, but must be >= 1");
+  EXPECT_EQ(CkvError(2, Generate({"--chunk", "8"})), "--chunk: belongs to --prefill chunked");
   EXPECT_EQ(CkvError(2, Generate({"--tolerance", "-1"})), "--tolerance: -1, but must be >= 0");
   EXPECT_EQ(CkvError(2, Generate({"--prefill", "sequential", "--passes", "2"})),
             "--passes: belongs to prompts in passes, not to --prefill sequential");
