@@ -35,11 +35,12 @@ void AddPromptOptions(CLI::App& command, GenerateArguments& arguments) {
                                         "(without: a new document)")
                             ->type_name("TEXT")
                             ->allow_extra_args(false);
-  CLI::Option* file = command
-                          .add_option("--prompt-file", arguments.prompt_files,
-                                      "File with a text to continue; may be repeated")
-                          ->type_name("FILE")
-                          ->allow_extra_args(false);
+  CLI::Option* file =
+      command
+          .add_option("--prompt-file", arguments.prompt_files,
+                      "File with a text to continue, or - for stdin; may be repeated")
+          ->type_name("FILE")
+          ->allow_extra_args(false);
   CLI::Option* ids = command
                          .add_option("--prompt-ids", arguments.prompt_ids,
                                      "Token ids to continue, e.g. 1,17,4; may be repeated")
@@ -130,7 +131,10 @@ void GenerateArguments::Check() const {
   if (log_probs > 0 && jsonl.empty() && !output.json()) {
     throw ConfigError("--logprobs", "are given in JSON only; add --json or --jsonl");
   }
-  if (std::count(prompts.begin(), prompts.end(), "-") > 1) {
+  const auto from_stdin = [](const std::vector<std::string>& names) {
+    return std::count(names.begin(), names.end(), "-");
+  };
+  if (from_stdin(prompts) + from_stdin(prompt_files) > 1) {
     throw ConfigError("--prompt", "- is given more than once, but stdin can be read only once");
   }
   CheckStopStrings(stops);

@@ -320,7 +320,7 @@ TEST_F(GenerateCommandTest, BadOptionsAreNamed) {
   EXPECT_THAT(CkvError(2, Generate({"--beams", "2", "--temperature", "1"})), HasSubstr("excludes"));
   EXPECT_THAT(CkvError(2, Generate({"--length-penalty", "2"})), HasSubstr("--beams"));
   EXPECT_THAT(CkvError(2, Generate({"--jsonl", "x", "--prompt", "a"})), HasSubstr("--prompt"));
-  EXPECT_EQ(CkvError(2, Generate({"--prompt", "-", "--prompt", "-"})),
+  EXPECT_EQ(CkvError(2, Generate({"--prompt", "-", "--prompt-file", "-"})),
             "--prompt: - is given more than once, but stdin can be read only once");
   EXPECT_THAT(CkvError(4, Generate({"--prompt-file", Path("none.txt")})), HasSubstr("none.txt"));
   EXPECT_THAT(CkvError(4, Generate({"--jsonl", Path("none.jsonl")})), HasSubstr("none.jsonl"));

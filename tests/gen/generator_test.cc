@@ -212,6 +212,21 @@ TEST(Generate, TakesSoManyRowsAtATime) {
   for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(got[i].tokens, together[i].tokens);
 }
 
+// One complete row of many may idle, but not past the end of the cache, which it alone fills.
+TEST(Generate, ACompleteRowLeavesBeforeItOutgrowsTheCache) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  std::vector<GenerateRequest> requests = {{SomeIds(30, 1), 1, 5}};
+  for (uint64_t i = 0; i < 22; ++i) requests.push_back({SomeIds(1, i), i, 30});
+  for (const int64_t max_rows : {0, 20}) {  // 20: prompts wait
+    GenerateOptions options = Sampled(3);
+    options.max_rows = max_rows;
+    const std::vector<Generation> got = Generate(decoder, requests, options);
+    EXPECT_EQ(got[0].tokens.size(), 5u);
+    for (size_t i = 1; i < requests.size(); ++i) EXPECT_EQ(got[i].tokens.size(), 30u);
+    EXPECT_EQ(got[22].tokens, Generate(decoder, {requests[22]}, options)[0].tokens);
+  }
+}
+
 // Prompts that wait begin as soon as an eighth of the rows is complete, so few steps are wasted.
 TEST(Generate, WaitingPromptsTakeThePlacesOfCompleteRows) {
   for (const char* spec : kGenSpecs) {
