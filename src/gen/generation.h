@@ -56,7 +56,8 @@ struct GenerateHooks {
   std::function<bool(size_t row, int32_t token)> on_token;
   // A row is complete.
   std::function<void(size_t row, const Generation& generation)> on_finish;
-  // The logits [B, V] from which the rows of a batch choose; complete rows may have left it.
+  // The logits [N, V] from which rows choose: all rows of the batch at every step, complete ones
+  // that have not left it included, and before that those that have just begun.
   std::function<void(const Tensor& logits)> on_logits;
 };
 
