@@ -14,12 +14,14 @@ class App;
 namespace ckv {
 
 void AddBenchCommand(CLI::App& program);
+void AddChatCommand(CLI::App& program);
 void AddCompletionCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);
 void AddGenerateCommand(CLI::App& program);
 void AddInspectCommand(CLI::App& program);
 void AddPlotCommand(CLI::App& program);
+void AddStreamCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
 
 // The program's parser with all commands.

@@ -9,6 +9,8 @@ void AddCommands(CLI::App& program) {
   AddTrainCommand(program);
   AddEvalCommand(program);
   AddGenerateCommand(program);
+  AddChatCommand(program);
+  AddStreamCommand(program);
   AddInspectCommand(program);
   AddPlotCommand(program);
   AddBenchCommand(program);

@@ -15,6 +15,7 @@
 #include "app/command.h"
 #include "app/load_model.h"
 #include "app/output.h"
+#include "app/passes.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -40,11 +41,6 @@ struct PerplexityCommand {
   CommandOutput output;
 };
 
-struct Passes {
-  int64_t forward = 0;
-  int64_t backward = 1;
-};
-
 // One order of running the model over the text.
 struct OrderResult {
   std::string name;  // "parallel", "sequential"
@@ -53,26 +49,6 @@ struct OrderResult {
   PerplexityFigures figures;
   double seconds = 0.0;
 };
-
-std::optional<int64_t> PassCount(const std::string& text) {
-  const bool good = !text.empty() && text.size() <= 6 &&
-                    text.find_first_not_of("0123456789") == std::string::npos;
-  return good ? std::optional<int64_t>(std::stoll(text)) : std::nullopt;
-}
-
-// "9" passes in all, or "7,2" as in training: scoring treats both alike.
-Passes ParsePasses(const std::string& text) {
-  const size_t comma = text.find(',');
-  const std::optional<int64_t> first = PassCount(text.substr(0, comma));
-  const std::optional<int64_t> second =
-      comma == std::string::npos ? std::optional<int64_t>(1) : PassCount(text.substr(comma + 1));
-  const int64_t least = comma == std::string::npos ? 1 : 0;
-  if (!first.has_value() || !second.has_value() || *first < least || *second < 1) {
-    throw ConfigError("--passes",
-                      Str("'", text, "' is not N passes in all (N >= 1) nor M,B (M >= 0, B >= 1)"));
-  }
-  return comma == std::string::npos ? Passes{*first - 1, 1} : Passes{*first, *second};
-}
 
 // The data set or text file, and a tokenizer for counting, if there is any.
 struct OpenedText {

@@ -30,7 +30,11 @@ void CommandOutput::Print(const OrderedJson& json, const std::string& text) cons
     WriteFileAtomically(file_, content);
     return;
   }
-  const bool written = std::fwrite(content.data(), 1, content.size(), stdout) == content.size();
+  WriteToStdout(content);
+}
+
+void WriteToStdout(const std::string& text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (!written || std::fflush(stdout) != 0) throw IoError("stdout", "cannot write", errno);
 }
 

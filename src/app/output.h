@@ -22,6 +22,7 @@ class CommandOutput {
 
   bool json() const { return json_; }
   bool to_file() const { return !file_.empty(); }
+  const std::string& file() const { return file_; }  // "" = stdout
 
   // Prints the result, one of the two forms. Ends it with a line end if it lacks one. Throws
   // IoError.
@@ -31,5 +32,8 @@ class CommandOutput {
   bool json_ = false;
   std::string file_;
 };
+
+// Writes to stdout at once. Throws IoError.
+void WriteToStdout(const std::string& text);
 
 }  // namespace ckv

@@ -1,12 +1,11 @@
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "app/command.h"
+#include "app/output.h"
 #include "base/error.h"
 #include "ckv_version.h"
 #include "config/config.h"
@@ -123,11 +122,6 @@ void MakeStrict(CLI::App& app) {
   }
 }
 
-void PrintToStdout(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || std::fflush(stdout) != 0) throw IoError("stdout", "cannot write", errno);
-}
-
 }  // namespace
 
 void RunProgram(const std::vector<std::string>& arguments) {
@@ -142,9 +136,9 @@ void RunProgram(const std::vector<std::string>& arguments) {
     // CLI11 takes the arguments from the back.
     program.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
-    PrintToStdout(program.help());
+    WriteToStdout(program.help());
   } catch (const CLI::CallForVersion&) {
-    PrintToStdout(program.version() + "\n");
+    WriteToStdout(program.version() + "\n");
   } catch (const CLI::ParseError& error) {
     const CLI::App* unknown = WithUnknown(&program);
     const CLI::App* command = unknown != nullptr ? unknown : Selected(&program);

@@ -1,154 +1,173 @@
 #include "gen/generator.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
+#include <optional>
 #include <utility>
 
 #include <torch/torch.h>
 
 #include "base/error.h"
-#include "base/random.h"
+#include "gen/growing_rows.h"
 
 namespace ckv {
 namespace {
 
+int64_t LengthOf(const GenerateRequest& request) {
+  return static_cast<int64_t>(request.prompt.size());
+}
+
 int64_t LongestPrompt(const std::vector<GenerateRequest>& requests) {
-  size_t longest = 0;
-  for (const GenerateRequest& request : requests) {
-    longest = std::max(longest, request.prompt.size());
-  }
-  return static_cast<int64_t>(longest);
+  int64_t longest = 0;
+  for (const GenerateRequest& request : requests) longest = std::max(longest, LengthOf(request));
+  return longest;
 }
 
-void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& config) {
-  options.sampling.Check();
-  if (options.max_new_tokens < 1) {
-    throw ConfigError("--max-tokens", Str(options.max_new_tokens, ", but must be >= 1"));
-  }
-  CKV_CHECK(options.num_ids >= 0 && options.num_ids <= config.vocab_size, options.num_ids,
-            " ids of ", config.vocab_size);
+RowStart StartOf(size_t index, const GenerateRequest& request, const GenerateOptions& options,
+                 const DecoderConfig& config) {
+  const int64_t wanted =
+      request.max_new_tokens > 0 ? request.max_new_tokens : options.max_new_tokens;
+  // The last token of all is chosen but never read, so it needs no position.
+  const int64_t room = config.max_position_embeddings - LengthOf(request) + 1;
+  return {index, &request, std::min(wanted, room),
+          wanted <= room ? FinishReason::kMaxTokens : FinishReason::kContextFull};
 }
 
-// One batch on its way.
-class GenerationBatch {
+std::vector<int64_t> FirstPlaces(size_t count) {
+  std::vector<int64_t> places(count);
+  std::iota(places.begin(), places.end(), 0);
+  return places;
+}
+
+// Continues all requests in a batch of at most `max_rows`, in their order: prompts that wait take
+// the places of rows that are complete.
+class BatchLoop {
  public:
-  GenerationBatch(Decoder& decoder, const std::vector<GenerateRequest>& requests,
-                  const GenerateOptions& options, const GenerateHooks& hooks)
+  BatchLoop(Decoder& decoder, const std::vector<GenerateRequest>& requests,
+            const GenerateOptions& options, const GenerateHooks& hooks)
       : decoder_(decoder),
+        requests_(requests),
         options_(options),
-        hooks_(hooks),
         device_(decoder->head_weight().device()),
-        rows_(MakeRows(decoder->config(), requests, options)),
-        num_active_(rows_.size()),
-        results_(rows_.size()),
-        cache_(NewCache(decoder, requests, rows_)) {}
+        num_ids_(options.num_ids > 0 ? options.num_ids : decoder->config().vocab_size),
+        equal_lengths_(decoder->config().rope.scaling == "dynamic"),
+        results_(requests.size()),
+        rows_(options, hooks, num_ids_, device_, &results_) {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      starts_.push_back(StartOf(i, requests[i], options, decoder->config()));
+    }
+  }
 
-  std::vector<Generation> Run(const std::vector<GenerateRequest>& requests) {
-    DecoderInput input = LeftPadded(requests);
-    input.tokens = input.tokens.to(device_);
-    if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device_);
+  std::vector<Generation> Run() {
     while (true) {
-      const Tensor chosen = Choose(Logits(input));
-      if (num_active_ == 0) return std::move(results_);
-      input = DecoderInput{chosen.unsqueeze(1), {}, {}};
+      while (TakeIn()) {
+      }
+      if (rows_.done()) return std::move(results_);
+      if (waiting() == 0 || equal_lengths_) DropComplete();
+      const DecoderInput step = {tokens_.unsqueeze(1), {}, {}};
+      tokens_ = rows_.Choose(NextLogits(decoder_, step, &*cache_, {}, num_ids_));
     }
   }
 
  private:
-  struct Row {
-    Random random;
-    size_t max_tokens;
-    FinishReason at_max_tokens;
-    bool active = true;
-  };
+  size_t waiting() const { return requests_.size() - next_; }
 
-  static std::vector<Row> MakeRows(const DecoderConfig& config,
-                                   const std::vector<GenerateRequest>& requests,
-                                   const GenerateOptions& options) {
-    std::vector<Row> rows;
-    for (const GenerateRequest& request : requests) {
-      // The last token of all is chosen but never read, so it needs no position.
-      const int64_t room =
-          config.max_position_embeddings - static_cast<int64_t>(request.prompt.size()) + 1;
-      const bool fits = options.max_new_tokens <= room;
-      rows.push_back({Random(request.seed),
-                      static_cast<size_t>(std::min(options.max_new_tokens, room)),
-                      fits ? FinishReason::kMaxTokens : FinishReason::kContextFull});
+  // A complete row still takes part in steps; it must not run past the end of the cache.
+  bool CacheIsFull() const { return cache_->length() == cache_->max_tokens(); }
+
+  // Begins prompts that wait where rows are complete; false if there is nothing to do. Not for
+  // every row alone, for several prompts at once cost less than one after another.
+  bool TakeIn() {
+    if (waiting() == 0) return false;
+    if (rows_.done()) {
+      StartBatch();
+      return true;
     }
-    return rows;
+    std::vector<int64_t> places = rows_.CompletePlaces();
+    if (equal_lengths_ || places.empty()) return false;
+    if (places.size() * 8 < rows_.size() && !CacheIsFull()) return false;
+    places.resize(std::min(places.size(), waiting()));
+    int64_t longest = 1;
+    for (size_t i = 0; i < places.size(); ++i) {
+      longest = std::max(longest, LengthOf(requests_[next_ + i]));
+    }
+    std::optional<KvCache> fresh;
+    const Tensor chosen = Begin(places, longest, &fresh);
+    cache_->ReplaceRows(places, *fresh, FirstPlaces(places.size()));
+    tokens_.index_copy_(0, at::tensor(places, at::kLong).to(device_), chosen);
+    return true;
   }
 
-  static KvCache NewCache(Decoder& decoder, const std::vector<GenerateRequest>& requests,
-                          const std::vector<Row>& rows) {
-    size_t most = 1;
-    for (const Row& row : rows) most = std::max(most, row.max_tokens);
-    return decoder->NewCache(static_cast<int64_t>(requests.size()),
-                             LongestPrompt(requests) + static_cast<int64_t>(most) - 1);
+  // Begins as many prompts as may go together, in a new cache.
+  void StartBatch() {
+    rows_.DropComplete(/*at_once=*/true);
+    const size_t count = BatchSize();
+    // Rows that come later must fit too.
+    const size_t last = equal_lengths_ ? next_ + count : requests_.size();
+    int64_t capacity = 1;
+    for (size_t i = next_; i < last; ++i) {
+      capacity = std::max(capacity, LengthOf(requests_[i]) + starts_[i].max_tokens - 1);
+    }
+    cache_.reset();  // before its successor takes memory
+    tokens_ = Begin(FirstPlaces(count), capacity, &cache_);
   }
 
-  // Feeds tokens; [B, ids] of what may come next.
-  Tensor Logits(const DecoderInput& input) {
-    DecoderRun run;
-    run.cache = &cache_;
-    run.last_only = true;
-    const Tensor logits = decoder_->Logits(decoder_->Hidden(input, run).squeeze(1));
-    return options_.num_ids > 0 ? logits.narrow(1, 0, options_.num_ids) : logits;
+  size_t BatchSize() const {
+    const size_t most = options_.max_rows == 0
+                            ? waiting()
+                            : std::min(waiting(), static_cast<size_t>(options_.max_rows));
+    if (!equal_lengths_) return most;
+    size_t count = 1;
+    while (count < most && LengthOf(requests_[next_ + count]) == LengthOf(requests_[next_])) {
+      ++count;
+    }
+    return count;
   }
 
-  // The next token of every row [B]; of rows that are complete any token.
-  Tensor Choose(const Tensor& logits) {
-    if (hooks_.on_logits) hooks_.on_logits(logits);
-    Tensor uniform;
-    if (!options_.sampling.greedy()) {
-      uniform = at::empty({static_cast<int64_t>(rows_.size())}, at::kDouble);
-      for (size_t row = 0; row < rows_.size(); ++row) {
-        uniform.data_ptr<double>()[row] = rows_[row].random.Uniform();
-      }
-      uniform = uniform.to(device_);
+  // Runs the next prompts, one for each place, into a new cache for rows of `capacity` tokens, and
+  // chooses their first tokens, [N]. Equal neighbours, samples of one prompt, are run once.
+  Tensor Begin(const std::vector<int64_t>& places, int64_t capacity,
+               std::optional<KvCache>* cache) {
+    std::vector<GenerateRequest> prompts;
+    std::vector<int64_t> row_of;  // of each place
+    std::vector<RowStart> starts;
+    for (size_t i = 0; i < places.size(); ++i, ++next_) {
+      const GenerateRequest& request = requests_[next_];
+      if (prompts.empty() || prompts.back().prompt != request.prompt) prompts.push_back(request);
+      row_of.push_back(static_cast<int64_t>(prompts.size()) - 1);
+      starts.push_back(starts_[next_]);
     }
-    const Choice choice = ChooseTokens(logits, options_.sampling, uniform);
-    // One transfer for both; every id is exact as a double.
-    const Tensor host =
-        at::stack({choice.ids.to(at::kDouble), choice.log_probs.to(at::kDouble)}).cpu();
-    const double* ids = host.data_ptr<double>();
-    for (size_t row = 0; row < rows_.size(); ++row) {
-      if (rows_[row].active) Take(row, static_cast<int32_t>(ids[row]), ids[rows_.size() + row]);
+    DecoderInput input = LeftPadded(prompts);
+    input.tokens = input.tokens.to(device_);
+    if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device_);
+    cache->emplace(decoder_->NewCache(static_cast<int64_t>(prompts.size()), capacity));
+    Tensor logits = NextLogits(decoder_, input, &**cache, options_.prefill, num_ids_);
+    if (prompts.size() < places.size()) {
+      (*cache)->SelectRows(row_of);
+      logits = logits.index_select(0, at::tensor(row_of, at::kLong).to(device_));
     }
-    return choice.ids;
+    return rows_.Put(places, starts, logits);
   }
 
-  void Take(size_t row, int32_t id, double log_prob) {
-    Generation& result = results_[row];
-    if (std::isnan(log_prob)) {
-      throw DivergedError(static_cast<int64_t>(result.tokens.size()),
-                          "the model's output is not a number");
-    }
-    const std::vector<int32_t>& stops = options_.stop_ids;
-    if (std::find(stops.begin(), stops.end(), id) != stops.end()) {
-      Finish(row, FinishReason::kStop);
-      return;
-    }
-    result.tokens.push_back(id);
-    result.log_probs.push_back(log_prob);
-    if (hooks_.on_token) hooks_.on_token(row, id);
-    if (result.tokens.size() == rows_[row].max_tokens) Finish(row, rows_[row].at_max_tokens);
-  }
-
-  void Finish(size_t row, FinishReason reason) {
-    rows_[row].active = false;
-    --num_active_;
-    results_[row].finish = reason;
-    if (hooks_.on_finish) hooks_.on_finish(row, results_[row]);
+  void DropComplete() {
+    const auto kept = rows_.DropComplete(CacheIsFull());
+    if (!kept.has_value()) return;
+    cache_->SelectRows(*kept);
+    tokens_ = tokens_.index_select(0, at::tensor(*kept, at::kLong).to(device_));
   }
 
   Decoder& decoder_;
+  const std::vector<GenerateRequest>& requests_;
   const GenerateOptions& options_;
-  const GenerateHooks& hooks_;
   at::Device device_;
-  std::vector<Row> rows_;
-  size_t num_active_;
+  int64_t num_ids_;
+  bool equal_lengths_;  // of rows in one batch: "dynamic" RoPE scaling follows the longest
+  std::vector<RowStart> starts_;
   std::vector<Generation> results_;
-  KvCache cache_;
+  GrowingRows rows_;
+  std::optional<KvCache> cache_;
+  Tensor tokens_;    // [B] chosen last, not fed yet
+  size_t next_ = 0;  // request that waits
 };
 
 }  // namespace
@@ -166,6 +185,27 @@ void CheckPrompt(const std::vector<int32_t>& prompt, const DecoderConfig& config
                         Str("token id ", id, " is outside the vocabulary of ", config.vocab_size));
     }
   }
+}
+
+void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& config) {
+  options.sampling.Check();
+  if (options.max_new_tokens < 1) {
+    throw ConfigError("--max-tokens", Str(options.max_new_tokens, ", but must be >= 1"));
+  }
+  if (options.top_log_probs < 0) {
+    throw ConfigError("--logprobs", Str(options.top_log_probs, ", but must be >= 0"));
+  }
+  CKV_CHECK(options.prefill.cache == nullptr, "a cache for prompts");
+  CKV_CHECK(options.num_ids >= 0 && options.num_ids <= config.vocab_size, options.num_ids,
+            " ids of ", config.vocab_size);
+  CKV_CHECK(options.max_rows >= 0, options.max_rows, " rows");
+}
+
+Tensor NextLogits(Decoder& decoder, const DecoderInput& input, KvCache* cache, DecoderRun run,
+                  int64_t num_ids) {
+  run.cache = cache;
+  run.last_only = true;
+  return decoder->Logits(decoder->Hidden(input, run).squeeze(1)).narrow(1, 0, num_ids);
 }
 
 DecoderInput LeftPadded(const std::vector<GenerateRequest>& requests) {
@@ -193,10 +233,9 @@ std::vector<Generation> Generate(Decoder& decoder, const std::vector<GenerateReq
                                  const GenerateOptions& options, const GenerateHooks& hooks) {
   CheckGenerateOptions(options, decoder->config());
   for (const GenerateRequest& request : requests) CheckPrompt(request.prompt, decoder->config());
-  if (requests.empty()) return {};
   at::NoGradGuard no_grad;
   decoder->eval();
-  return GenerationBatch(decoder, requests, options, hooks).Run(requests);
+  return BatchLoop(decoder, requests, options, hooks).Run();
 }
 
 }  // namespace ckv

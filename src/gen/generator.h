@@ -1,67 +1,42 @@
 // Continuing prompts: one pass over the prompt into a cache, then one token a step.
 //
 // Prompts of different length make one batch with padding on the left, which no token sees. What a
-// row gives depends on its prompt and seed alone, not on its neighbours, up to rounding; the one
-// exception are models with "dynamic" RoPE scaling, whose frequencies follow the longest row, so
-// that only prompts of equal length belong in one batch there.
+// row gives depends on its prompt and seed alone, not on its neighbours, up to rounding. Rows that
+// are complete leave the batch, so that they cost nothing, and prompts that wait take their places.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "gen/sampler.h"
+#include "gen/generation.h"
 #include "model/decoder.h"
 
 namespace ckv {
-
-struct GenerateOptions {
-  int64_t max_new_tokens = 128;
-  SamplingOptions sampling;
-  std::vector<int32_t> stop_ids;  // a row ends when it chooses one of them
-  int64_t num_ids = 0;            // only ids below are chosen; 0 = the model's vocabulary
-};
-
-struct GenerateRequest {
-  std::vector<int32_t> prompt;
-  uint64_t seed = 0;
-};
-
-enum class FinishReason {
-  kStop,         // chose a stop id
-  kMaxTokens,    // reached max_new_tokens
-  kContextFull,  // reached the model's max_position_embeddings
-};
-
-struct Generation {
-  std::vector<int32_t> tokens;    // the new ones, without the stop id
-  std::vector<double> log_probs;  // of each token, at temperature 1 among all that may be chosen
-  FinishReason finish = FinishReason::kMaxTokens;
-};
-
-struct GenerateHooks {
-  // A row got a token (no stop id), as soon as it is known.
-  std::function<void(size_t row, int32_t token)> on_token;
-  // A row is complete.
-  std::function<void(size_t row, const Generation& generation)> on_finish;
-  // The logits [B, V] that every row's next token is chosen from.
-  std::function<void(const Tensor& logits)> on_logits;
-};
 
 // Throws ConfigError unless a model can take the prompt: at least one token, not more than
 // max_position_embeddings, all within the vocabulary.
 void CheckPrompt(const std::vector<int32_t>& prompt, const DecoderConfig& config);
 
+// Throws ConfigError for options out of range.
+void CheckGenerateOptions(const GenerateOptions& options, const DecoderConfig& config);
+
+// What the model says, at the last token of each row of `input` [B, T], of the ids that may come
+// next: feeds them, behind what `cache` holds, and returns logits [B, num_ids].
+Tensor NextLogits(Decoder& decoder, const DecoderInput& input, KvCache* cache, DecoderRun run,
+                  int64_t num_ids);
+
 // Tokens and mask of prompts, padded on the left with id 0. The mask is undefined if all have the
 // same length. Both are on the CPU. Requires prompts, none of them empty.
 DecoderInput LeftPadded(const std::vector<GenerateRequest>& requests);
 
-// Continues all prompts as one batch and returns one generation for each. Puts the decoder into
-// evaluation mode. Throws what CheckPrompt throws, ConfigError for options out of range, and
-// DivergedError if the model's output is not a number.
+// Continues all prompts, `max_rows` at a time, and returns one generation for each. They begin in
+// their order. (A model with "dynamic" RoPE scaling, whose frequencies follow the longest row, gets
+// only prompts of equal length in one batch.) Puts the decoder into evaluation mode. Throws what
+// CheckPrompt throws, ConfigError for options out of range, and DivergedError if the model's output
+// is not a number.
 std::vector<Generation> Generate(Decoder& decoder, const std::vector<GenerateRequest>& requests,
                                  const GenerateOptions& options, const GenerateHooks& hooks = {});
 

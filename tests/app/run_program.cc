@@ -38,8 +38,8 @@ void RedirectTo(const std::string& path, int fd) {
 // In the child, before the program runs.
 void SetUpChild(const ProgramLimits& limits, const TempDir& files) {
   ::setpgid(0, 0);
-  const int null = ::open("/dev/null", O_RDONLY);
-  if (null < 0 || ::dup2(null, 0) < 0) ::_exit(126);
+  const int input = ::open(files.File("in").c_str(), O_RDONLY);
+  if (input < 0 || ::dup2(input, 0) < 0) ::_exit(126);
   RedirectTo(files.File("out"), 1);
   RedirectTo(files.File("err"), 2);
   if (limits.file_bytes < 0) return;
@@ -52,6 +52,7 @@ void SetUpChild(const ProgramLimits& limits, const TempDir& files) {
 template <typename Body>
 ProgramResult RunChild(const ProgramLimits& limits, const std::string& what, Body body) {
   const TempDir files;
+  WriteFileAtomically(files.File("in"), limits.input);
   std::fflush(nullptr);  // else the child would print it again
   const pid_t child = ::fork();
   CKV_CHECK(child >= 0, "cannot fork");

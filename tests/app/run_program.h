@@ -16,14 +16,16 @@ struct ProgramResult {
   std::string err;
 };
 
+// What a program is given and allowed.
 struct ProgramLimits {
+  std::string input;        // what it reads on stdin
   int timeout_s = 120;      // then it is killed
   int64_t file_bytes = -1;  // no file may grow larger, as on a full disk; -1: as large as it likes
   int signal_number = 0;    // is sent once, when the file `signal_at` is there
   std::string signal_at;
 };
 
-// Runs `command` (a path and its arguments) without input.
+// Runs `command` (a path and its arguments).
 ProgramResult RunProcess(const std::vector<std::string>& command, const ProgramLimits& limits = {});
 
 // Runs what `ckv` runs in a child of this process, which has loaded LibTorch already: 0.3 s less

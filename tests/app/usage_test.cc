@@ -33,9 +33,10 @@ TEST(Help, OfEveryCommandShowsItsUsage) {
     EXPECT_THAT(command.help, HasSubstr("Usage: " + Joined(command.words) + " [OPTIONS]"));
     EXPECT_THAT(command.options, Contains("--help"));
   }
-  for (const char* path : {"ckv", "ckv train", "ckv data", "ckv data tokenizer", "ckv data prepare",
-                           "ckv data stories", "ckv data info", "ckv data verify", "ckv inspect",
-                           "ckv plot", "ckv completion"}) {
+  for (const char* path :
+       {"ckv", "ckv train", "ckv data", "ckv data tokenizer", "ckv data prepare",
+        "ckv data stories", "ckv data info", "ckv data verify", "ckv eval perplexity",
+        "ckv generate", "ckv chat", "ckv stream", "ckv inspect", "ckv plot", "ckv completion"}) {
     EXPECT_THAT(paths, Contains(path));
   }
 }

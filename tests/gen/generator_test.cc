@@ -126,7 +126,10 @@ TEST(Generate, HooksTellEveryTokenInOrder) {
   std::vector<std::vector<int32_t>> told(2);
   std::vector<size_t> finished;
   GenerateHooks hooks;
-  hooks.on_token = [&](size_t row, int32_t token) { told[row].push_back(token); };
+  hooks.on_token = [&](size_t row, int32_t token) {
+    told[row].push_back(token);
+    return true;
+  };
   hooks.on_finish = [&](size_t row, const Generation& generation) {
     EXPECT_EQ(generation.tokens, told[row]);
     finished.push_back(row);
@@ -135,6 +138,167 @@ TEST(Generate, HooksTellEveryTokenInOrder) {
   EXPECT_EQ(told[0], got[0].tokens);
   EXPECT_EQ(told[1], got[1].tokens);
   EXPECT_EQ(finished, (std::vector<size_t>{0, 1}));
+}
+
+TEST(Generate, TheTokenHookEndsARow) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  const std::vector<GenerateRequest> requests = {{SomeIds(6, 1), 3}, {SomeIds(2, 2), 4}};
+  const std::vector<Generation> whole = Generate(decoder, requests, Sampled(8));
+  GenerateHooks hooks;
+  size_t told = 0;
+  hooks.on_token = [&](size_t row, int32_t) { return row == 0 || ++told < 3; };
+  const std::vector<Generation> got = Generate(decoder, requests, Sampled(8), hooks);
+  EXPECT_EQ(got[0].tokens, whole[0].tokens);
+  EXPECT_EQ(got[1].finish, FinishReason::kStopText);
+  EXPECT_EQ(got[1].tokens,
+            std::vector<int32_t>(whole[1].tokens.begin(), whole[1].tokens.begin() + 3));
+}
+
+// Rows end after 1, 2, ... tokens; from then on they must not be computed.
+TEST(Generate, CompleteRowsLeaveTheBatch) {
+  for (const char* spec : kGenSpecs) {
+    Decoder decoder = TinyDecoder(spec);
+    std::vector<GenerateRequest> requests;
+    for (int64_t i = 0; i < 20; ++i) {
+      requests.push_back({SomeIds(1 + i % 5, static_cast<uint64_t>(i)), static_cast<uint64_t>(i),
+                          i == 19 ? 40 : 1 + i});
+    }
+    std::vector<int64_t> rows;
+    GenerateHooks hooks;
+    hooks.on_logits = [&](const at::Tensor& logits) { rows.push_back(logits.size(0)); };
+    GenerateOptions options = Sampled(3);
+    options.sampling.repetition_penalty = 1.3;
+    const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
+    ASSERT_EQ(rows.size(), 40u);
+    for (size_t step = 0; step < rows.size(); ++step) {
+      const auto active = step < 20 ? static_cast<int64_t>(20 - step) : 1;
+      EXPECT_LE(active, rows[step]);
+      EXPECT_LE(7 * (rows[step] - active), active) << step;  // less than an eighth idle
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(got[i].tokens.size(), static_cast<size_t>(requests[i].max_new_tokens));
+      EXPECT_EQ(got[i].tokens, Generate(decoder, {requests[i]}, options)[0].tokens) << spec << i;
+    }
+  }
+}
+
+// Neighbours with one prompt share its computation, and nothing else.
+TEST(Generate, SamplesOfOnePromptAreThoseOfEachAlone) {
+  for (const char* spec : kGenSpecs) {
+    Decoder decoder = TinyDecoder(spec);
+    std::vector<GenerateRequest> requests;
+    for (uint64_t i = 0; i < 9; ++i)
+      requests.push_back({SomeIds(static_cast<int64_t>(4 + i / 3 % 2), i / 3), i});
+    const std::vector<Generation> got = Generate(decoder, requests, Sampled(6));
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, Generate(decoder, {requests[i]}, Sampled(6))[0].tokens) << spec << i;
+    }
+    EXPECT_NE(got[0].tokens, got[1].tokens);
+  }
+}
+
+TEST(Generate, TakesSoManyRowsAtATime) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  std::vector<GenerateRequest> requests;
+  for (uint64_t i = 0; i < 7; ++i) requests.push_back({SomeIds(3, i), i});
+  GenerateOptions options = Sampled(5);
+  const std::vector<Generation> together = Generate(decoder, requests, options);
+  options.max_rows = 3;
+  int64_t most = 0;
+  GenerateHooks hooks;
+  hooks.on_logits = [&](const at::Tensor& logits) { most = std::max(most, logits.size(0)); };
+  const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
+  EXPECT_EQ(most, 3);
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(got[i].tokens, together[i].tokens);
+}
+
+// One complete row of many may idle, but not past the end of the cache, which it alone fills.
+TEST(Generate, ACompleteRowLeavesBeforeItOutgrowsTheCache) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  std::vector<GenerateRequest> requests = {{SomeIds(30, 1), 1, 5}};
+  for (uint64_t i = 0; i < 22; ++i) requests.push_back({SomeIds(1, i), i, 30});
+  for (const int64_t max_rows : {0, 20}) {  // 20: prompts wait
+    GenerateOptions options = Sampled(3);
+    options.max_rows = max_rows;
+    const std::vector<Generation> got = Generate(decoder, requests, options);
+    EXPECT_EQ(got[0].tokens.size(), 5u);
+    for (size_t i = 1; i < requests.size(); ++i) EXPECT_EQ(got[i].tokens.size(), 30u);
+    EXPECT_EQ(got[22].tokens, Generate(decoder, {requests[22]}, options)[0].tokens);
+  }
+}
+
+// Prompts that wait begin as soon as an eighth of the rows is complete, so few steps are wasted.
+TEST(Generate, WaitingPromptsTakeThePlacesOfCompleteRows) {
+  for (const char* spec : kGenSpecs) {
+    Decoder decoder = TinyDecoder(spec);
+    std::vector<GenerateRequest> requests;
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < 40; ++i) {
+      requests.push_back({SomeIds(1 + i * i % 11, static_cast<uint64_t>(i)),
+                          static_cast<uint64_t>(i), 1 + i * 7 % 13});
+      tokens += requests.back().max_new_tokens;
+    }
+    GenerateOptions options = Sampled(3);
+    options.sampling.repetition_penalty = 1.3;
+    options.max_rows = 8;
+    int64_t computed = 0;
+    GenerateHooks hooks;
+    hooks.on_logits = [&](const at::Tensor& logits) {
+      EXPECT_LE(logits.size(0), 8);
+      computed += logits.size(0);
+    };
+    const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
+    EXPECT_LE(computed, tokens * 8 / 7 + 8) << spec;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, Generate(decoder, {requests[i]}, options)[0].tokens) << spec << i;
+    }
+  }
+}
+
+// Every row's own prompt and output, and nothing else, counts as seen.
+TEST(Generate, TheRepetitionPenaltyRemembersPromptAndOutput) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  const std::vector<GenerateRequest> requests = {{SomeIds(6, 1), 0}, {SomeIds(3, 2), 0}};
+  GenerateOptions options = Greedy(15);
+  options.sampling.repetition_penalty = 1.7;
+  std::vector<at::Tensor> logits;
+  GenerateHooks hooks;
+  hooks.on_logits = [&](const at::Tensor& step) { logits.push_back(step); };
+  const std::vector<Generation> got = Generate(decoder, requests, options, hooks);
+  for (size_t row = 0; row < 2; ++row) {
+    at::Tensor seen = at::zeros({1, 31}, at::kBool);
+    for (const int32_t id : requests[row].prompt) seen[0][id] = true;
+    for (size_t step = 0; step < 15; ++step) {
+      const at::Tensor own = logits[step].narrow(0, static_cast<int64_t>(row), 1);
+      const int32_t id = got[row].tokens[step];
+      EXPECT_EQ(PenalizeSeen(own, seen, 1.7).argmax(1).item<int64_t>(), id);
+      seen[0][id] = true;
+    }
+    EXPECT_NE(got[row].tokens, Generate(decoder, {requests[row]}, Greedy(15))[0].tokens);
+  }
+}
+
+TEST(Generate, TellsTheLikeliestTokens) {
+  Decoder decoder = TinyDecoder("0_3_3_3_4");
+  GenerateOptions options = Greedy(5);
+  options.top_log_probs = 3;
+  std::vector<at::Tensor> logits;
+  GenerateHooks hooks;
+  hooks.on_logits = [&](const at::Tensor& step) { logits.push_back(step); };
+  const Generation got = Generate(decoder, {{SomeIds(4, 1), 0}}, options, hooks)[0];
+  ASSERT_EQ(got.top.size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    ASSERT_EQ(got.top[i].size(), 3u);
+    const auto [log_probs, ids] = logits[i][0].log_softmax(0).topk(3);
+    for (int64_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(got.top[i][static_cast<size_t>(k)].id, ids[k].item<int64_t>());
+      EXPECT_NEAR(got.top[i][static_cast<size_t>(k)].log_prob, log_probs[k].item<double>(), 1e-12);
+    }
+    EXPECT_EQ(got.top[i][0].id, got.tokens[i]);
+    EXPECT_NEAR(got.top[i][0].log_prob, got.log_probs[i], 1e-12);
+  }
+  options.top_log_probs = 1000;  // more than there are
+  EXPECT_EQ(Generate(decoder, {{SomeIds(4, 1), 0}}, options)[0].top[0].size(), 31u);
 }
 
 TEST(Generate, ChoosesOnlyIdsThatTheTokenizerHas) {

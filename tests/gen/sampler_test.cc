@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "base/random.h"
 #include "tests/temp_dir.h"
 #include "tests/tensors.h"
 
@@ -103,6 +104,60 @@ TEST(ChooseTokens, TopPActsOnWhatTopKLeaves) {
   EXPECT_EQ(Shares(HalvingLogits(), Sampling(1.0, 3, 0.8), 700).size(), 2u);
 }
 
+// 0.125 is a quarter of the likeliest; 0.0625 is less.
+TEST(ChooseTokens, MinPDropsWhatIsFarBehindTheLikeliest) {
+  SamplingOptions options;
+  options.min_p = 0.25;
+  const auto shares = Shares(HalvingLogits(), options, 1400);
+  ASSERT_EQ(shares.size(), 3u);
+  EXPECT_NEAR(shares.at(1), 4.0 / 7.0, 1e-9);
+  EXPECT_NEAR(shares.at(0), 1.0 / 7.0, 1e-9);
+  options.min_p = 1.0;
+  EXPECT_EQ(Shares(HalvingLogits(), options, 100).size(), 1u);
+}
+
+// At temperature 2 the ratio of 0.125 to the likeliest grows from 1/4 to 1/2.
+TEST(ChooseTokens, MinPActsBehindTheTemperature) {
+  SamplingOptions options;
+  options.min_p = 0.4;
+  EXPECT_EQ(Shares(HalvingLogits(), options, 1000).size(), 2u);
+  options.temperature = 2.0;
+  EXPECT_EQ(Shares(HalvingLogits(), options, 1000).size(), 3u);
+}
+
+// Row 0 has seen the best token, row 1 has not. Both signs become less likely.
+TEST(ChooseTokens, TheRepetitionPenaltyPushesSeenTokensDownRowByRow) {
+  const at::Tensor logits = at::tensor({3.0, 2.0, -1.0}, at::kDouble).expand({2, 3});
+  const at::Tensor seen = at::tensor({1, 0, 1, 0, 0, 1}).view({2, 3}).to(at::kBool);
+  const at::Tensor want = at::tensor({1.5, 2.0, -2.0, 3.0, 2.0, -2.0}, at::kDouble).view({2, 3});
+  EXPECT_TRUE(at::equal(PenalizeSeen(logits, seen, 2.0), want));
+  SamplingOptions options = Sampling(0.0, 0, 1.0);
+  options.repetition_penalty = 2.0;
+  const Choice choice = ChooseTokens(logits, options, {}, seen);
+  EXPECT_TRUE(at::equal(choice.ids, at::tensor({1, 0}, at::kLong)));
+  // The log-probabilities are without the penalty.
+  const at::Tensor want_log_probs = logits.log_softmax(1).gather(1, choice.ids.unsqueeze(1));
+  EXPECT_LT(MaxAbsDiff(choice.log_probs, want_log_probs.squeeze(1)), 1e-14);  // fp64
+  // It acts on sampling as well: of e^1.5 : e^2 : e^-2 the second is drawn by 0.5.
+  options.temperature = 1.0;
+  const at::Tensor half = at::full({2}, 0.5, at::kDouble);
+  EXPECT_TRUE(at::equal(ChooseTokens(logits, options, half, seen).ids, choice.ids));
+}
+
+TEST(NextUniform, DrawsAsRandomDoes) {
+  const std::vector<uint64_t> seeds = {0, 1, 42, UINT64_MAX, 0x9e3779b97f4a7c15ULL};
+  std::vector<int64_t> bits;
+  for (const uint64_t seed : seeds) bits.push_back(static_cast<int64_t>(seed));
+  std::vector<Random> generators(seeds.begin(), seeds.end());
+  at::Tensor states = at::tensor(bits, at::kLong);
+  for (int draw = 0; draw < 200; ++draw) {
+    const at::Tensor draws = NextUniform(states);
+    for (size_t row = 0; row < seeds.size(); ++row) {
+      EXPECT_EQ(draws[static_cast<int64_t>(row)].item<double>(), generators[row].Uniform());
+    }
+  }
+}
+
 TEST(ChooseTokens, LogProbabilitiesAreThoseOfTheLogitsAsGiven) {
   const at::Tensor logits = RandomTensor({7, 31}, 4);
   const at::Tensor uniform = at::linspace(0.0, 0.999, 7, at::kDouble);
@@ -143,6 +198,13 @@ TEST(SamplingOptions, RefusesWhatMeansNothing) {
   EXPECT_EQ(ErrorOf([] { Sampling(1.0, 0, 0.0).Check(); }),
             "2: --top-p: 0, but must be above 0 and at most 1");
   EXPECT_EQ(ErrorOf([] { Sampling(0.0, 0, 1.0).Check(); }), "");
+  SamplingOptions options;
+  options.min_p = 1.1;
+  EXPECT_EQ(ErrorOf([&] { options.Check(); }), "2: --min-p: 1.1, but must be from 0 to 1");
+  options.min_p = 0.1;
+  EXPECT_EQ(ErrorOf([&] { options.Check(); }), "");
+  options.repetition_penalty = 0.0;
+  EXPECT_EQ(ErrorOf([&] { options.Check(); }), "2: --repetition-penalty: 0, but must be above 0");
 }
 
 }  // namespace
