@@ -93,20 +93,20 @@ __device__ inline void MultiplyAdd<__half>(float (&c)[4], uint32_t a0, uint32_t 
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// Loads of what is read once. `volatile` keeps them where they stand in the program, ahead of their
-// use.
-__device__ inline void LoadOnce(uint32_t* to, const void* from, uint4) {
-  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "l"(from));
+// Copies of 16 bytes from global to shared memory that run beside the program (cp.async). Registers
+// as the place of arrival would be simpler, but the compiler has a warp wait for all of its loads
+// at once. A group is what was asked for since the last EndCopyGroup.
+__device__ inline void CopyAsync(void* shared, const void* global) {
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global)
+               : "memory");
 }
-__device__ inline void LoadOnce(uint32_t* to, const void* from, uint2) {
-  asm volatile("ld.global.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
-               : "=r"(to[0]), "=r"(to[1])
-               : "l"(from));
-}
-__device__ inline void LoadOnce(uint32_t* to, const void* from, uint32_t) {
-  asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];" : "=r"(to[0]) : "l"(from));
+__device__ inline void EndCopyGroup() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most the youngest kLeft groups of this thread are on their way, for all lanes.
+template <int kLeft>
+__device__ inline void WaitForCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+  __syncwarp();
 }
 
 __device__ inline float Activate(float x, Activation activation) {

@@ -1,13 +1,12 @@
 // Attention of one query a row over long stores of keys and values: bound by memory, so that each
-// key and value is read once for all query heads of its group, straight from the store to
-// registers.
+// key and value is read once for all query heads of its group.
 //
-// A block takes up to `split_keys` keys of one row and group, its warps `kKeys` at a time. Both
-// products run on tensor cores with the heads as the 16 rows of m16n8k16. The order of head
-// dimensions and keys inside a product is free as long as both factors agree on it; it is chosen
-// such that lanes load 16 bytes of a key or value and already hold the fragments (values after one
-// byte permutation). A warp loads its next keys as soon as the scores are done, and its next values
-// as soon as the sum is done, so about 8 KB a warp are always on their way.
+// A block takes up to `split_keys` keys of one row and group, each of its warps 16 at a time. Whole
+// rows travel to the warp's own part of shared memory, several groups of 16 ahead of their use; no
+// warp waits for another before the end. Both products run on tensor cores with the heads as the 16
+// rows of m16n8k16. The order of head dimensions and keys inside a product is free as long as both
+// factors agree on it; it is chosen such that a lane reads 16 bytes of a key or value at once and
+// then already holds the fragments (values after one byte permutation).
 //
 // Splits are counted from the first visible key, whatever the batch: a row's result does not depend
 // on its neighbours. The last block of a row and group to end joins the splits, in their order
@@ -20,21 +19,26 @@
 namespace ckv::kernels {
 namespace {
 
-constexpr int kWarps = 8;
 constexpr float kLog2E = 1.4426950408889634f;
+constexpr int kKeys = 16;  // of a warp at once
 
 // One instance of the kernel: D = kDim, up to kHalves * 8 query heads a block.
-template <typename T, int kDim, int kHalves>
+template <int kDim, int kHalves>
 struct Shape {
   static constexpr int kHeads = kHalves * 8;
-  static constexpr int kKeys = kDim <= 64 && kHalves == 1 ? 32 : 16;  // of a warp at once
-  // Registers do not hold keys and values at once: each is loaded when the other is used up.
-  static constexpr bool kInTurn = kDim == 256;
+  static constexpr int kWarps = kDim == 256 ? 4 : 8;
+  static constexpr int kThreads = kWarps * kWarp;
+  static constexpr int kPieces = kDim / 8;       // of 16 bytes in a key or value
   static constexpr int kKeyWords = kDim / 8;     // of a key, in one of the 4 lanes that share it
   static constexpr int kValueWords = kDim / 16;  // of a value, in one of its 8 lanes
-  static constexpr int kBlocksPerSm = kDim * kHalves <= 128 && kDim <= 96 ? 2 : 1;
+  static constexpr int kStages = 3;
+  static constexpr int kBlocksPerSm = kDim <= 64 ? 2 : 1;
+  static constexpr int kTileBytes = kKeys * kDim * 2;  // keys or values of a stage
+  static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
+  static constexpr int kSumStride = kDim + 1;  // spreads the heads over the banks
+  static constexpr int kWarpSums = kHeads * (kSumStride + 2);
   static constexpr size_t kSharedBytes =
-      sizeof(float) * kWarps * kHeads * (static_cast<size_t>(kDim) + 2);
+      kWarps * (kWarpBytes > kWarpSums * 4 ? kWarpBytes : kWarpSums * 4);
 };
 
 // The visible keys of a block and where they lie.
@@ -82,30 +86,38 @@ __device__ Rows<T, kDim> RowsOf(const void* store, int slots, int row_and_group,
           range.first % slots, slots, range.count - 1};
 }
 
+// Where piece `piece` of row `row` lies in a tile in shared memory: moved such that the lanes that
+// read at once meet different banks. Keys are read in two rows of 4 pieces, values in four rows
+// (every other one) of 2 pieces.
+template <int kPieces>
+__device__ int KeyPlace(int row, int piece) {
+  const int moved = kPieces % 8 == 0 ? piece ^ (row & 1) * 4 : piece;
+  return (row * kPieces + moved) * 16;
+}
+template <int kPieces>
+__device__ int ValuePlace(int row, int piece) {
+  const int moved = kPieces % 8 == 0   ? piece ^ (row & 6)
+                    : kPieces % 4 == 0 ? piece ^ (row >> 1 & 3)
+                                       : piece;
+  return (row * kPieces + moved) * 16;
+}
+
 // What a warp does with its keys.
 template <typename T, int kDim, int kHalves>
 struct WarpState {
-  using S = Shape<T, kDim, kHalves>;
+  using S = Shape<kDim, kHalves>;
 
+  char* memory;  // the warp's part of shared memory
   uint32_t query[kHalves][S::kKeyWords];
-  uint32_t keys[S::kKeys / 8][S::kKeyWords];
-  uint32_t values[S::kKeys / 4][S::kValueWords];
-  float scores[S::kKeys / 8][kHalves][2];  // then the weights
+  float scores[kKeys / 8][kHalves][2];  // then the weights
   float sums[S::kValueWords][2][kHalves][2];
   float maximum[kHalves];
   float total[kHalves];  // this lane's keys only
-  int g, t;
+  int lane, g, t;
 
-  // The words of a row of D numbers that lane t of 4 holds: 8 numbers in every 32.
-  __device__ void LoadQuad(uint32_t* to, const T* row) const {
-#pragma unroll
-    for (int j = 0; j < kDim / 32; ++j) LoadOnce(to + 4 * j, row + 32 * j + 8 * t, uint4());
-    if constexpr (kDim % 32 == 16) {
-      LoadOnce(to + kDim / 32 * 4, row + kDim / 32 * 32 + 4 * t, uint2());
-    }
-  }
-
-  __device__ void Start(int lane) {
+  __device__ void Start(char* own_memory) {
+    memory = own_memory;
+    lane = threadIdx.x % kWarp;
     g = lane / 4;
     t = lane % 4;
 #pragma unroll
@@ -123,46 +135,91 @@ struct WarpState {
     }
   }
 
+  // The words of a row of D numbers that lane t of 4 holds: 8 numbers in every 32, then 4 in 16.
+  // `place(piece)` says where a piece lies.
+  template <typename Place>
+  __device__ void ReadQuad(uint32_t* to, const Place& place) const {
+#pragma unroll
+    for (int j = 0; j < kDim / 32; ++j) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(place(4 * j + t));
+      to[4 * j] = piece.x;
+      to[4 * j + 1] = piece.y;
+      to[4 * j + 2] = piece.z;
+      to[4 * j + 3] = piece.w;
+    }
+    if constexpr (kDim % 32 == 16) {
+      const uint2 rest = reinterpret_cast<const uint2*>(place(kDim / 32 * 4 + t / 2))[t % 2];
+      to[kDim / 32 * 4] = rest.x;
+      to[kDim / 32 * 4 + 1] = rest.y;
+    }
+  }
+
+  // The words of a value that lane g of 8 holds: 8 numbers in every 64, then what is left.
+  template <typename Place>
+  __device__ void ReadOctet(uint32_t* to, const Place& place) const {
+    constexpr int kWide = kDim / 64;
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(place(8 * j + g));
+      to[4 * j] = piece.x;
+      to[4 * j + 1] = piece.y;
+      to[4 * j + 2] = piece.z;
+      to[4 * j + 3] = piece.w;
+    }
+    if constexpr (kDim % 64 == 32) {
+      const uint2 rest = reinterpret_cast<const uint2*>(place(8 * kWide + g / 2))[g % 2];
+      to[4 * kWide] = rest.x;
+      to[4 * kWide + 1] = rest.y;
+    }
+    if constexpr (kDim % 64 == 16) {
+      to[4 * kWide] = reinterpret_cast<const uint32_t*>(place(8 * kWide + g / 4))[g % 4];
+    }
+  }
+
   __device__ void LoadQuery(const T* heads, int num_heads) {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
 #pragma unroll
       for (int word = 0; word < S::kKeyWords; ++word) query[half][word] = 0;
-      if (half * 8 + g < num_heads) LoadQuad(query[half], heads + (half * 8 + g) * kDim);
-    }
-  }
-
-  __device__ void LoadKeys(const Rows<T, kDim>& rows, int first) {
-#pragma unroll
-    for (int r = 0; r < S::kKeys / 8; ++r) LoadQuad(keys[r], rows.At(first + 8 * r + g));
-  }
-
-  __device__ void LoadValues(const Rows<T, kDim>& rows, int first) {
-    constexpr int kWide = kDim / 64;
-#pragma unroll
-    for (int r = 0; r < S::kKeys / 4; ++r) {
-      const T* row = rows.At(first + r / 4 * 16 + 2 * t + (r % 4) / 2 * 8 + r % 2);
-#pragma unroll
-      for (int j = 0; j < kWide; ++j) LoadOnce(values[r] + 4 * j, row + 64 * j + 8 * g, uint4());
-      if constexpr (kDim % 64 == 32) {
-        LoadOnce(values[r] + 4 * kWide, row + 64 * kWide + 4 * g, uint2());
-      }
-      if constexpr (kDim % 64 == 16) {
-        LoadOnce(values[r] + 4 * kWide, row + 64 * kWide + 2 * g, uint32_t());
+      if (half * 8 + g < num_heads) {
+        const T* head = heads + (half * 8 + g) * kDim;
+        ReadQuad(query[half], [head](int piece) { return head + piece * 8; });
       }
     }
   }
 
-  // Scores of the loaded keys; those from `count` on are hidden.
-  __device__ void Score(int count) {
+  // Asks for 16 keys and values from the block's key `first` on, as one group of copies.
+  __device__ void Fetch(int stage, const Rows<T, kDim>& keys, const Rows<T, kDim>& values,
+                        int first) {
+    char* tile = memory + stage * 2 * S::kTileBytes;
 #pragma unroll
-    for (int r = 0; r < S::kKeys / 8; ++r) {
+    for (int i = 0; i < kKeys * S::kPieces / kWarp; ++i) {
+      const int row = (lane + i * kWarp) / S::kPieces;
+      const int piece = (lane + i * kWarp) % S::kPieces;
+      CopyAsync(tile + KeyPlace<S::kPieces>(row, piece), keys.At(first + row) + piece * 8);
+    }
+#pragma unroll
+    for (int i = 0; i < kKeys * S::kPieces / kWarp; ++i) {
+      const int row = (lane + i * kWarp) / S::kPieces;
+      const int piece = (lane + i * kWarp) % S::kPieces;
+      CopyAsync(tile + S::kTileBytes + ValuePlace<S::kPieces>(row, piece),
+                values.At(first + row) + piece * 8);
+    }
+  }
+
+  // Scores of a stage's keys; those from `count` on are hidden.
+  __device__ void Score(int stage, int count) {
+    const char* tile = memory + stage * 2 * S::kTileBytes;
+#pragma unroll
+    for (int r = 0; r < kKeys / 8; ++r) {
+      uint32_t keys[S::kKeyWords];
+      ReadQuad(keys, [&](int piece) { return tile + KeyPlace<S::kPieces>(8 * r + g, piece); });
       float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
       for (int i = 0; i < kDim / 16; ++i) {
         MultiplyAdd<T>(c, query[0][2 * i], kHalves == 2 ? query[kHalves - 1][2 * i] : 0,
                        query[0][2 * i + 1], kHalves == 2 ? query[kHalves - 1][2 * i + 1] : 0,
-                       keys[r][2 * i], keys[r][2 * i + 1]);
+                       keys[2 * i], keys[2 * i + 1]);
       }
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
@@ -180,7 +237,7 @@ struct WarpState {
     for (int half = 0; half < kHalves; ++half) {
       float largest = maximum[half];
 #pragma unroll
-      for (int r = 0; r < S::kKeys / 8; ++r) {
+      for (int r = 0; r < kKeys / 8; ++r) {
         largest = fmaxf(largest, fmaxf(scores[r][half][0], scores[r][half][1]));
       }
       largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
@@ -196,7 +253,7 @@ struct WarpState {
         maximum[half] = largest;
       }
 #pragma unroll
-      for (int r = 0; r < S::kKeys / 8; ++r) {
+      for (int r = 0; r < kKeys / 8; ++r) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float weight = exp2f((scores[r][half][i] - largest) * scale);
@@ -207,30 +264,35 @@ struct WarpState {
     }
   }
 
-  __device__ void Sum() {
+  // Adds a stage's values under the weights.
+  __device__ void Sum(int stage) {
+    const char* tile = memory + (stage * 2 + 1) * S::kTileBytes;
+    uint32_t values[4][S::kValueWords];  // rows 2t, 2t + 1, 2t + 8, 2t + 9
 #pragma unroll
-    for (int k = 0; k < S::kKeys / 16; ++k) {
-      uint32_t weights[4] = {0, 0, 0, 0};  // a0, a1, a2, a3
+    for (int r = 0; r < 4; ++r) {
+      const int row = 2 * t + r / 2 * 8 + r % 2;
+      ReadOctet(values[r], [&](int piece) { return tile + ValuePlace<S::kPieces>(row, piece); });
+    }
+    uint32_t weights[4] = {0, 0, 0, 0};  // a0, a1, a2, a3
 #pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        weights[half] = Pair<T>::Pack(scores[2 * k][half][0], scores[2 * k][half][1]);
-        weights[half + 2] = Pair<T>::Pack(scores[2 * k + 1][half][0], scores[2 * k + 1][half][1]);
-      }
+    for (int half = 0; half < kHalves; ++half) {
+      weights[half] = Pair<T>::Pack(scores[0][half][0], scores[0][half][1]);
+      weights[half + 2] = Pair<T>::Pack(scores[1][half][0], scores[1][half][1]);
+    }
 #pragma unroll
-      for (int word = 0; word < S::kValueWords; ++word) {
+    for (int word = 0; word < S::kValueWords; ++word) {
 #pragma unroll
-        for (int odd = 0; odd < 2; ++odd) {
-          const uint32_t pick = odd ? 0x7632 : 0x5410;
-          float(&sum)[kHalves][2] = sums[word][odd];
-          float c[4] = {sum[0][0], sum[0][1], sum[kHalves - 1][0], sum[kHalves - 1][1]};
-          MultiplyAdd<T>(c, weights[0], weights[1], weights[2], weights[3],
-                         __byte_perm(values[4 * k][word], values[4 * k + 1][word], pick),
-                         __byte_perm(values[4 * k + 2][word], values[4 * k + 3][word], pick));
+      for (int odd = 0; odd < 2; ++odd) {
+        const uint32_t pick = odd ? 0x7632 : 0x5410;
+        float(&sum)[kHalves][2] = sums[word][odd];
+        float c[4] = {sum[0][0], sum[0][1], sum[kHalves - 1][0], sum[kHalves - 1][1]};
+        MultiplyAdd<T>(c, weights[0], weights[1], weights[2], weights[3],
+                       __byte_perm(values[0][word], values[1][word], pick),
+                       __byte_perm(values[2][word], values[3][word], pick));
 #pragma unroll
-          for (int half = 0; half < kHalves; ++half) {
-            sum[half][0] = c[2 * half];
-            sum[half][1] = c[2 * half + 1];
-          }
+        for (int half = 0; half < kHalves; ++half) {
+          sum[half][0] = c[2 * half];
+          sum[half][1] = c[2 * half + 1];
         }
       }
     }
@@ -243,7 +305,7 @@ struct WarpState {
     return kWide * 64 + kDim % 64 / 8 * (2 * t + column) + 2 * (word - 4 * kWide) + odd;
   }
 
-  // To shared memory: sums [heads, D], then maximum and total of each head.
+  // To shared memory: sums [heads, D + 1], then maximum and total of each head.
   __device__ void Leave(float* sums_out, float* stats) {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
@@ -259,7 +321,8 @@ struct WarpState {
       for (int word = 0; word < S::kValueWords; ++word) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          sums_out[head * kDim + DimensionOf(word, i / 2, i % 2)] = sums[word][i / 2][half][i % 2];
+          sums_out[head * S::kSumStride + DimensionOf(word, i / 2, i % 2)] =
+              sums[word][i / 2][half][i % 2];
         }
       }
     }
@@ -273,37 +336,34 @@ struct Joined {
   float total = 0.0f;
 };
 
-__device__ Joined Join(const float* sums, int stride, const float* stats, int stats_stride,
-                       int parts, float scale) {
+__device__ Joined Join(const float* sums, int stride, const float* stats, int parts, float scale) {
   Joined joined;
   for (int part = 0; part < parts; ++part) {
-    joined.maximum = fmaxf(joined.maximum, __ldcg(stats + part * stats_stride));
+    joined.maximum = fmaxf(joined.maximum, __ldcg(stats + 2 * part));
   }
   for (int part = 0; part < parts; ++part) {
-    const float maximum = __ldcg(stats + part * stats_stride);
-    if (maximum == -INFINITY) continue;  // a warp without keys
-    const float factor = exp2f((maximum - joined.maximum) * scale);
+    const float factor = exp2f((__ldcg(stats + 2 * part) - joined.maximum) * scale);
     joined.sum += factor * __ldcg(sums + static_cast<int64_t>(part) * stride);
-    joined.total += factor * __ldcg(stats + part * stats_stride + 1);
+    joined.total += factor * __ldcg(stats + 2 * part + 1);
   }
   return joined;
 }
 
-// As Join, from shared memory.
-__device__ Joined JoinWarps(const float* sums, int stride, const float* stats, int stats_stride,
-                            float scale) {
+// As Join, of what the warps left in shared memory.
+template <int kWarps>
+__device__ Joined JoinWarps(const float* sums, const float* stats, int stride, float scale) {
   Joined joined;
 #pragma unroll
   for (int warp = 0; warp < kWarps; ++warp) {
-    joined.maximum = fmaxf(joined.maximum, stats[warp * stats_stride]);
+    joined.maximum = fmaxf(joined.maximum, stats[warp * stride]);
   }
 #pragma unroll
   for (int warp = 0; warp < kWarps; ++warp) {
-    const float maximum = stats[warp * stats_stride];
-    if (maximum == -INFINITY) continue;
+    const float maximum = stats[warp * stride];
+    if (maximum == -INFINITY) continue;  // without keys
     const float factor = exp2f((maximum - joined.maximum) * scale);
     joined.sum += factor * sums[warp * stride];
-    joined.total += factor * stats[warp * stats_stride + 1];
+    joined.total += factor * stats[warp * stride + 1];
   }
   return joined;
 }
@@ -320,37 +380,79 @@ __device__ void JoinSplits(const AttentionParams& p, int64_t first_row, int num_
   if (!last) return;
   if (threadIdx.x == 0) *ticket = 0;
   __threadfence();
-  for (int i = threadIdx.x; i < num_heads * kDim; i += kWarps * kWarp) {
+  for (int i = threadIdx.x; i < num_heads * kDim; i += blockDim.x) {
     const int64_t head = first_row + i / kDim;
     const Joined joined = Join(p.partial + head * p.max_splits * kDim + i % kDim, kDim,
-                               p.stats + head * p.max_splits * 2, 2, splits, scale);
+                               p.stats + head * p.max_splits * 2, splits, scale);
     static_cast<T*>(p.out)[head * kDim + i % kDim] = FromFloat<T>(joined.sum / joined.total);
   }
 }
 
+// The block's keys `first`, `first` + a round of all warps, ... Their first kStages - 1 groups of
+// copies have been asked for.
 template <typename T, int kDim, int kHalves>
 __device__ void RunWarp(WarpState<T, kDim, kHalves>& state, const Rows<T, kDim>& keys,
                         const Rows<T, kDim>& values, int first, int count, float scale) {
-  using S = Shape<T, kDim, kHalves>;
-  constexpr int kStep = kWarps * S::kKeys;
+  using S = Shape<kDim, kHalves>;
+  constexpr int kStep = S::kWarps * kKeys;
+  int stage = 0;
   for (; first < count; first += kStep) {
-    const bool more = first + kStep < count;
-    state.Score(count - first);
-    if (S::kInTurn) state.LoadValues(values, first);
-    if (!S::kInTurn && more) state.LoadKeys(keys, first + kStep);
+    // The stage that was used last is free: every lane has passed the wait after its reads.
+    __syncwarp();
+    const int ahead = first + (S::kStages - 1) * kStep;
+    if (ahead < count) state.Fetch((stage + S::kStages - 1) % S::kStages, keys, values, ahead);
+    EndCopyGroup();
+    WaitForCopies<S::kStages - 1>();
+    state.Score(stage, count - first);
     state.Weigh(scale);
-    state.Sum();
-    if (S::kInTurn && more) state.LoadKeys(keys, first + kStep);
-    if (!S::kInTurn && more) state.LoadValues(values, first + kStep);
+    state.Sum(stage);
+    stage = (stage + 1) % S::kStages;
+  }
+}
+
+template <typename T, int kDim, int kHalves>
+__device__ void StartCopies(WarpState<T, kDim, kHalves>& state, const Rows<T, kDim>& keys,
+                            const Rows<T, kDim>& values, int first, int count) {
+  using S = Shape<kDim, kHalves>;
+#pragma unroll
+  for (int stage = 0; stage < S::kStages - 1; ++stage) {
+    const int key = first + stage * S::kWarps * kKeys;
+    if (key < count) state.Fetch(stage, keys, values, key);
+    EndCopyGroup();
+  }
+}
+
+// The sum over the block's keys, to the output or, if the row has more splits, to global memory.
+template <typename T, int kDim, int kHalves>
+__device__ void StoreSums(const AttentionParams& p, const float* sums, int64_t first_row,
+                          int num_heads, int split, int splits, float scale) {
+  using S = Shape<kDim, kHalves>;
+  const float* stats = sums + S::kHeads * S::kSumStride;
+  for (int i = threadIdx.x; i < num_heads * kDim; i += blockDim.x) {
+    const int head = i / kDim;
+    const int dimension = i % kDim;
+    const Joined joined = JoinWarps<S::kWarps>(sums + head * S::kSumStride + dimension,
+                                               stats + head * 2, S::kWarpSums, scale);
+    const int64_t row = first_row + head;
+    if (splits == 1) {
+      static_cast<T*>(p.out)[row * kDim + dimension] = FromFloat<T>(joined.sum / joined.total);
+      continue;
+    }
+    const int64_t part = row * p.max_splits + split;
+    __stcg(p.partial + part * kDim + dimension, joined.sum);
+    if (dimension == 0) {
+      __stcg(p.stats + part * 2, joined.maximum);
+      __stcg(p.stats + part * 2 + 1, joined.total);
+    }
   }
 }
 
 template <typename T, int kDim, int kHalves>
 __global__ __launch_bounds__(
-    kWarps* kWarp,
-    (Shape<T, kDim, kHalves>::kBlocksPerSm)) void DecodeAttentionKernel(const AttentionParams p) {
-  using S = Shape<T, kDim, kHalves>;
-  extern __shared__ float shared[];
+    (Shape<kDim, kHalves>::kThreads),
+    (Shape<kDim, kHalves>::kBlocksPerSm)) void DecodeAttentionKernel(const AttentionParams p) {
+  using S = Shape<kDim, kHalves>;
+  extern __shared__ uint4 shared[];
   LetSuccessorStart();
   const int heads_per_group = p.heads / p.kv_heads;
   const int chunks = (heads_per_group + S::kHeads - 1) / S::kHeads;
@@ -365,65 +467,48 @@ __global__ __launch_bounds__(
   const KeyRange range = FindRange(p, row, split);
   const auto keys = RowsOf<T, kDim>(p.keys, p.key_slots, row * p.kv_heads + group, range);
   const auto values = RowsOf<T, kDim>(p.values, p.value_slots, row * p.kv_heads + group, range);
-  const int first = warp * S::kKeys;
+  const int first = warp * kKeys;
   // Only the own position may have been written by the kernel before.
-  const bool early = range.first + min(first + S::kKeys, range.count) <= range.own;
+  const bool early = range.first + range.count <= range.own;
 
   WarpState<T, kDim, kHalves> state;
-  state.Start(threadIdx.x % kWarp);
-  if (early && first < range.count) {
-    state.LoadKeys(keys, first);
-    if (!S::kInTurn) state.LoadValues(values, first);
-  }
+  state.Start(reinterpret_cast<char*>(shared) + warp * S::kWarpBytes);
+  if (early) StartCopies(state, keys, values, first, range.count);
   WaitForPredecessor();
   if (range.count == 0) {
     if (split == 0) {  // nothing is visible
-      for (int i = threadIdx.x; i < num_heads * kDim; i += kWarps * kWarp) {
+      for (int i = threadIdx.x; i < num_heads * kDim; i += blockDim.x) {
         static_cast<T*>(p.out)[first_row * kDim + i] = FromFloat<T>(0.0f);
       }
     }
     return;
   }
-  if (!early && first < range.count) {
-    state.LoadKeys(keys, first);
-    if (!S::kInTurn) state.LoadValues(values, first);
-  }
+  if (!early) StartCopies(state, keys, values, first, range.count);
   state.LoadQuery(static_cast<const T*>(p.q) + first_row * kDim, num_heads);
   const float scale = p.scale * kLog2E;
-  RunWarp<T, kDim, kHalves>(state, keys, values, first, range.count, scale);
+  RunWarp(state, keys, values, first, range.count, scale);
 
-  constexpr int kSums = S::kHeads * kDim;
-  float* stats = shared + kWarps * kSums;
-  state.Leave(shared + warp * kSums, stats + warp * S::kHeads * 2);
+  // The sums take the place of the tiles.
+  WaitForCopies<0>();
   __syncthreads();
-  for (int i = threadIdx.x; i < num_heads * kDim; i += kWarps * kWarp) {
-    const Joined joined = JoinWarps(shared + i, kSums, stats + i / kDim * 2, S::kHeads * 2, scale);
-    const int64_t head = first_row + i / kDim;
-    if (range.splits == 1) {
-      static_cast<T*>(p.out)[head * kDim + i % kDim] = FromFloat<T>(joined.sum / joined.total);
-    } else {
-      const int64_t part = head * p.max_splits + split;
-      __stcg(p.partial + part * kDim + i % kDim, joined.sum);
-      if (i % kDim == 0) {
-        __stcg(p.stats + part * 2, joined.maximum);
-        __stcg(p.stats + part * 2 + 1, joined.total);
-      }
-    }
-  }
+  float* sums = reinterpret_cast<float*>(shared);
+  float* own = sums + warp * S::kWarpSums;
+  state.Leave(own, own + S::kHeads * S::kSumStride);
+  __syncthreads();
+  StoreSums<T, kDim, kHalves>(p, sums, first_row, num_heads, split, range.splits, scale);
   if (range.splits > 1) {
-    JoinSplits<T, kDim>(p, first_row, num_heads, range.splits,
-                        p.tickets + static_cast<int64_t>(row) * p.heads + first_head, scale);
+    JoinSplits<T, kDim>(p, first_row, num_heads, range.splits, p.tickets + first_row, scale);
   }
 }
 
 template <typename T, int kDim, int kHalves>
 void LaunchShape(const AttentionParams& p, CUstream_st* stream) {
-  using S = Shape<T, kDim, kHalves>;
+  using S = Shape<kDim, kHalves>;
   const int heads_per_group = p.heads / p.kv_heads;
   const int chunks = (heads_per_group + S::kHeads - 1) / S::kHeads;
   const dim3 grid(static_cast<unsigned>(p.kv_heads * chunks), static_cast<unsigned>(p.batch),
                   static_cast<unsigned>(p.max_splits));
-  Launch(DecodeAttentionKernel<T, kDim, kHalves>, p, grid, kWarps * kWarp, S::kSharedBytes, stream,
+  Launch(DecodeAttentionKernel<T, kDim, kHalves>, p, grid, S::kThreads, S::kSharedBytes, stream,
          "decode attention");
 }
 

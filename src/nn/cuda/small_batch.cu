@@ -1,12 +1,14 @@
 // y = x W^T for up to 8 rows of x: bound by reading W once.
 //
 // W is the first factor of m16n8k16, 16 of its rows at a time, and the rows of x are its 8 columns.
-// A warp takes a share of K; lanes read 16 bytes of W at once, the order of k inside a product
-// being free. Each warp has kDepth * 1 KB of W on their way all the time, across the tiles that its
-// block goes through, and asks for the first of them before the kernel in front has ended.
+// A warp takes a share of K, 64 at a time, that is whole cache lines of W. They travel to the
+// warp's own part of shared memory, kDepth - 1 tiles ahead of their use and across the tiles that
+// its block goes through; the first are asked for before the kernel in front has ended. The order
+// of k inside a product is free, so that a lane reads 16 bytes at once and then already holds the
+// fragments.
 //
-// Which rows make a tile depends on the epilogue, so that a lane pair holds what belongs together:
-// gate and up of one inner unit, or the two numbers that a rotation mixes.
+// Which rows make a tile depends on the epilogue, so that a thread gets what belongs together: gate
+// and up of one inner unit, or the two numbers that a rotation mixes.
 #include <algorithm>
 
 #include "nn/cuda/common.cuh"
@@ -16,8 +18,11 @@ namespace {
 
 constexpr int kProductWarps = 8;
 constexpr int kProductThreads = kProductWarps * kWarp;
-constexpr int kDepth = 8;   // chunks of W that a warp has on their way
-constexpr int kChunk = 32;  // k of a chunk
+constexpr int kChunk = 64;  // k of a chunk
+constexpr int kHalfChunk = 32;
+constexpr int kDepth = 5;                     // chunks of a warp in shared memory
+constexpr int kChunkBytes = 16 * kChunk * 2;  // 16 rows
+constexpr size_t kRingBytes = kProductWarps * kDepth * kChunkBytes;
 constexpr size_t kMostShared = 200 * 1024;
 
 // Bytes between rows of x in shared memory: the 8 lanes that read 16 bytes each at once, 4 in each
@@ -26,14 +31,14 @@ __host__ __device__ constexpr int64_t RowStride(int64_t k) {
   return 2 * k + (k % 64 == 0 ? 64 : 0);
 }
 
-// The chunks of K of a warp.
+// The chunks of K of a warp. The last chunk of K may be half one.
 struct Share {
   int begin = 0;
   int end = 0;
 };
 
 __device__ Share ShareOf(int k, int warp) {
-  const int chunks = k / kChunk;
+  const int chunks = (k + kChunk - 1) / kChunk;
   return {chunks * warp / kProductWarps, chunks * (warp + 1) / kProductWarps};
 }
 
@@ -53,25 +58,57 @@ __device__ TileRows RowsOfTile(const SmallBatchParams& p, int tile) {
   return {16 * tile, 16 * tile + 8};
 }
 
-// The part of W that a warp is about to use.
+// The weights of a warp on their way: goes through its share of tile after tile, a chunk a call.
 template <typename T, Epilogue kEpilogue>
-struct WeightRing {
-  uint32_t words[kDepth][2][4];
+struct WeightStream {
+  char* ring;  // [kDepth, 16 rows, 8 pieces of 16 bytes]
+  Share share;
+  int tile, tiles, chunk;
+  int slot = 0;
 
-  // Asks for chunk `chunk` of a tile, if the tile and the chunk are there.
-  __device__ void Load(int slot, const SmallBatchParams& p, int tile, int tiles, int chunk,
-                       int end) {
-    if (tile >= tiles || chunk >= end) return;
-    const int lane = threadIdx.x % kWarp;
-    const TileRows rows = RowsOfTile<kEpilogue>(p, tile);
-    // Rows behind the last one are read as the last; nobody stores them.
-    const int64_t first = min(rows.first + lane / 4, p.n - 1);
-    const int64_t second = min(rows.second + lane / 4, p.n - 1);
-    const T* column = static_cast<const T*>(p.weight) + chunk * kChunk + lane % 4 * 8;
-    LoadOnce(words[slot][0], column + first * p.k, uint4());
-    LoadOnce(words[slot][1], column + second * p.k, uint4());
+  // Where piece `piece` of row `row` lies in a chunk: the lanes that read at once read 4 pieces of
+  // 2 rows, which must lie in different banks.
+  __device__ static int Place(int row, int piece) {
+    return (row * 8 + (piece ^ (row & 1) * 4)) * 16;
+  }
+
+  // Asks for the next chunk, if there is one; always ends a group of copies.
+  __device__ void Fetch(const SmallBatchParams& p) {
+    if (tile < tiles && share.begin < share.end) {
+      const int lane = threadIdx.x % kWarp;
+      const int piece = lane % 8;
+      const TileRows rows = RowsOfTile<kEpilogue>(p, tile);
+      const T* column = static_cast<const T*>(p.weight) + chunk * kChunk + piece * 8;
+      const bool there = chunk * kChunk + piece * 8 < p.k;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = lane / 8 + 4 * i;
+        // Rows behind the last one are read as the last; nobody stores them.
+        const int64_t source = min((i < 2 ? rows.first : rows.second - 8) + row, p.n - 1);
+        if (there) CopyAsync(ring + slot * kChunkBytes + Place(row, piece), column + source * p.k);
+      }
+      if (++chunk == share.end) {
+        chunk = share.begin;
+        tile += gridDim.x;
+      }
+    }
+    EndCopyGroup();
+    slot = (slot + 1) % kDepth;
   }
 };
+
+// sums += 32 of a chunk's k, from piece `piece` on, times x (a lane's 16 bytes of it).
+template <typename T>
+__device__ void MultiplyHalfChunk(float (&sums)[2][4], const char* chunk, int piece, uint4 x) {
+  const int lane = threadIdx.x % kWarp;
+  using Stream = WeightStream<T, Epilogue::kStore>;
+  const uint4 low =
+      *reinterpret_cast<const uint4*>(chunk + Stream::Place(lane / 4, piece + lane % 4));
+  const uint4 high =
+      *reinterpret_cast<const uint4*>(chunk + Stream::Place(lane / 4 + 8, piece + lane % 4));
+  MultiplyAdd<T>(sums[0], low.x, high.x, low.y, high.y, x.x, x.y);
+  MultiplyAdd<T>(sums[1], low.z, high.z, low.w, high.w, x.z, x.w);
+}
 
 // Multiplies 8 numbers of x by the norm's factor and weights.
 template <typename T>
@@ -156,51 +193,51 @@ __device__ void StoreResults(const SmallBatchParams& p, int tile, int row, int c
   }
 }
 
+// The warp's part of a tile's results: adds up its share of K.
+template <typename T, Epilogue kEpilogue>
+__device__ void SumShare(const SmallBatchParams& p, WeightStream<T, kEpilogue>& stream,
+                         const char* staged_x, float (&sums)[2][4]) {
+  const int lane = threadIdx.x % kWarp;
+  const char* x = staged_x + lane / 4 * RowStride(p.k) + lane % 4 * sizeof(uint4);
+  const bool has_column = lane / 4 < p.batch;
+  for (int chunk = stream.share.begin; chunk < stream.share.end; ++chunk) {
+    // The oldest of kDepth - 1 chunks on their way.
+    const char* weights = stream.ring + (stream.slot + 1) % kDepth * kChunkBytes;
+    WaitForCopies<kDepth - 2>();
+    for (int half = 0; half < 2; ++half) {
+      const int k = chunk * kChunk + half * kHalfChunk;
+      if (k >= p.k) break;
+      uint4 b = {0, 0, 0, 0};
+      if (has_column) b = *reinterpret_cast<const uint4*>(x + k * sizeof(T));
+      MultiplyHalfChunk<T>(sums, weights, 4 * half, b);
+    }
+    // Into the slot of the chunk before, which every lane has read.
+    stream.Fetch(p);
+  }
+}
+
 template <typename T, Epilogue kEpilogue>
 __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const SmallBatchParams p) {
-  extern __shared__ uint4 staged_x[];
+  extern __shared__ uint4 shared[];
   __shared__ float partial[2][kProductWarps][16][kMaxSmallBatch];
   LetSuccessorStart();
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int tiles = (p.n + 15) / 16;
   const Share share = ShareOf(p.k, warp);
-  const int rounds = (p.k / kChunk + kProductWarps * kDepth - 1) / (kProductWarps * kDepth);
+  char* memory = reinterpret_cast<char*>(shared);
+  char* staged_x = memory + kRingBytes;
 
-  WeightRing<T, kEpilogue> ring;
-#pragma unroll
-  for (int i = 0; i < kDepth; ++i) {
-    ring.Load(i, p, blockIdx.x, tiles, share.begin + i, share.end);
-  }
+  WeightStream<T, kEpilogue> stream = {memory + warp * kDepth * kChunkBytes, share,
+                                       static_cast<int>(blockIdx.x), tiles, share.begin};
+  for (int i = 0; i < kDepth - 1; ++i) stream.Fetch(p);
   WaitForPredecessor();
-  StageInput<T>(p, reinterpret_cast<char*>(staged_x));
+  StageInput<T>(p, staged_x);
 
-  const char* x = reinterpret_cast<const char*>(staged_x) + lane / 4 * RowStride(p.k) +
-                  lane % 4 * sizeof(uint4);
-  const bool has_column = lane / 4 < p.batch;
   int buffer = 0;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     float sums[2][4] = {};
-    for (int round = 0; round < rounds; ++round) {
-      const int begin = share.begin + round * kDepth;
-      const bool last = round + 1 == rounds;
-      const int next_tile = last ? tile + static_cast<int>(gridDim.x) : tile;
-      const int next_begin = last ? share.begin : begin + kDepth;
-#pragma unroll
-      for (int i = 0; i < kDepth; ++i) {
-        if (begin + i < share.end) {
-          uint4 b = {0, 0, 0, 0};
-          if (has_column) {
-            b = *reinterpret_cast<const uint4*>(x + (begin + i) * kChunk * sizeof(T));
-          }
-          const uint32_t* low = ring.words[i][0];
-          const uint32_t* high = ring.words[i][1];
-          MultiplyAdd<T>(sums[0], low[0], high[0], low[1], high[1], b.x, b.y);
-          MultiplyAdd<T>(sums[1], low[2], high[2], low[3], high[3], b.z, b.w);
-        }
-        ring.Load(i, p, next_tile, tiles, next_begin + i, share.end);
-      }
-    }
+    SumShare<T, kEpilogue>(p, stream, staged_x, sums);
     // The buffers alternate, so that one barrier a tile is enough.
     float(&mine)[16][kMaxSmallBatch] = partial[buffer][warp];
 #pragma unroll
@@ -228,7 +265,7 @@ void LaunchSmallBatch(const SmallBatchParams& p, CUstream_st* stream) {
   static const int blocks = 2 * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   const int tiles = (p.n + 15) / 16;
   Launch(SmallBatchKernel<T, kEpilogue>, p, dim3(static_cast<unsigned>(std::min(tiles, blocks))),
-         kProductThreads, static_cast<size_t>(p.batch * RowStride(p.k)), stream,
+         kProductThreads, kRingBytes + static_cast<size_t>(p.batch * RowStride(p.k)), stream,
          "small-batch product");
 }
 
@@ -249,8 +286,8 @@ void LaunchEpilogue(const SmallBatchParams& p, CUstream_st* stream) {
 }  // namespace
 
 bool FitsSmallBatch(int64_t batch, int64_t k) {
-  return batch <= kMaxSmallBatch && k % kChunk == 0 &&
-         batch * RowStride(k) <= static_cast<int64_t>(kMostShared);
+  return batch <= kMaxSmallBatch && k % kHalfChunk == 0 &&
+         batch * RowStride(k) <= static_cast<int64_t>(kMostShared - kRingBytes);
 }
 
 void SmallBatchProduct(const SmallBatchParams& params, CUstream_st* stream) {
