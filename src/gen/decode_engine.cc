@@ -151,8 +151,8 @@ void DecodeEngine::MakeBuffers(const Decoder& decoder) {
   log_probs_ = at::empty({rows}, options.dtype(wide));
   uniform_ = at::zeros({rows}, options.dtype(at::kDouble));
   for (const int64_t batch : {std::min(rows, kFewRows), rows}) {
-    attention_scratch_.emplace_back(batch, heads, head_dim, stores_.max_tokens, BestSplit(batch),
-                                    options);
+    attention_scratch_.emplace_back(batch, heads, head_dim, stores_.max_tokens,
+                                    BestSplit(batch, stores_.max_tokens), options);
   }
   for (Fetched& fetched : fetched_) {
     const auto host = at::TensorOptions().device(at::kCPU).pinned_memory(device_.is_cuda());

@@ -12,6 +12,8 @@
 namespace ckv {
 namespace {
 
+constexpr int64_t kSplitUnit = 16;
+
 bool HasAttentionKernel(const Tensor& tensor, int64_t head_dim) {
 #ifdef CKV_HAVE_CUDA
   return HasKernels(tensor) && kernels::HasDecodeAttention(head_dim);
@@ -53,14 +55,20 @@ DecodeAttentionScratch::DecodeAttentionScratch(int64_t batch, int64_t heads, int
                                                int64_t max_keys, int64_t split_keys,
                                                const at::TensorOptions& options)
     : split_keys_(split_keys), max_splits_((max_keys + split_keys - 1) / split_keys) {
-  CKV_CHECK(max_keys > 0 && split_keys > 0, max_keys, " keys in splits of ", split_keys);
+  CKV_CHECK(max_keys > 0 && split_keys > 0 && split_keys % kSplitUnit == 0 &&
+                max_splits_ <= kernels::kMostSplits,
+            max_keys, " keys in splits of ", split_keys);
   if (!HasAttentionKernel(at::empty({0}, options), head_dim)) return;
   partial = at::empty({batch, heads, max_splits_, head_dim}, options.dtype(at::kFloat));
   stats = at::empty({batch, heads, max_splits_, 2}, options.dtype(at::kFloat));
   tickets = at::zeros({batch, heads}, options.dtype(at::kInt));
 }
 
-int64_t BestSplit(int64_t batch) { return batch <= 8 ? 256 : 512; }
+int64_t BestSplit(int64_t batch, int64_t max_keys) {
+  const int64_t least = (max_keys + kernels::kMostSplits - 1) / kernels::kMostSplits;
+  const int64_t split = std::max<int64_t>(batch <= 8 ? 128 : 512, least);
+  return (split + kSplitUnit - 1) / kSplitUnit * kSplitUnit;
+}
 
 Tensor ComposedDecodeAttention(const DecodeAttentionArgs& args) {
   CheckAttentionArgs(args);

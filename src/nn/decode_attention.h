@@ -33,7 +33,8 @@ struct DecodeAttentionArgs {
 class DecodeAttentionScratch {
  public:
   // For calls of up to `batch` rows and `max_keys` visible keys. A row's result depends on
-  // `split_keys`, the keys that are summed in one go, but not on the other rows.
+  // `split_keys`, the most keys that are summed in one go (a multiple of 16), but not on the other
+  // rows.
   DecodeAttentionScratch(int64_t batch, int64_t heads, int64_t head_dim, int64_t max_keys,
                          int64_t split_keys, const at::TensorOptions& options);
 
@@ -51,7 +52,7 @@ class DecodeAttentionScratch {
 
 // Keys that the kernel best sums in one go for a batch: few for few rows, so that all
 // multiprocessors have work; many otherwise, so that little is left to join.
-int64_t BestSplit(int64_t batch);
+int64_t BestSplit(int64_t batch, int64_t max_keys);
 
 // out [B, H, D] = softmax(q k^T / sqrt(D)) v over the visible positions. Throws InternalError for
 // shapes that do not fit.

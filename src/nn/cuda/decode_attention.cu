@@ -22,23 +22,28 @@ namespace {
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr int kKeys = 16;  // of a warp at once
 
+constexpr size_t Largest(int a, int b, int c) {
+  return static_cast<size_t>(a > b ? (a > c ? a : c) : (b > c ? b : c));
+}
+
 // One instance of the kernel: D = kDim, up to kHalves * 8 query heads a block.
 template <int kDim, int kHalves>
 struct Shape {
   static constexpr int kHeads = kHalves * 8;
-  static constexpr int kWarps = kDim == 256 ? 4 : 8;
+  static constexpr int kWarps = 4;
   static constexpr int kThreads = kWarps * kWarp;
   static constexpr int kPieces = kDim / 8;       // of 16 bytes in a key or value
   static constexpr int kKeyWords = kDim / 8;     // of a key, in one of the 4 lanes that share it
   static constexpr int kValueWords = kDim / 16;  // of a value, in one of its 8 lanes
   static constexpr int kStages = 3;
-  static constexpr int kBlocksPerSm = kDim <= 64 ? 2 : 1;
+  static constexpr int kBlocksPerSm = kDim <= 64 ? 4 : kDim <= 128 ? 2 : 1;
   static constexpr int kTileBytes = kKeys * kDim * 2;  // keys or values of a stage
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
   static constexpr int kSumStride = kDim + 1;  // spreads the heads over the banks
   static constexpr int kWarpSums = kHeads * (kSumStride + 2);
+  static constexpr int kFactorBytes = kHeads * kMostSplits * 4;
   static constexpr size_t kSharedBytes =
-      kWarps * (kWarpBytes > kWarpSums * 4 ? kWarpBytes : kWarpSums * 4);
+      Largest(kWarps * kWarpBytes, kWarps* kWarpSums * 4, kFactorBytes);
 };
 
 // The visible keys of a block and where they lie.
@@ -57,8 +62,12 @@ __device__ KeyRange FindRange(const AttentionParams& p, int row, int split) {
   if (p.window > 0) begin = max(begin, range.own - p.window + 1);
   const int visible = max(end - begin, 0);
   range.splits = (visible + p.split_keys - 1) / p.split_keys;
-  range.first = begin + split * p.split_keys;
-  range.count = min(max(end - range.first, 0), p.split_keys);
+  // Splits of equal size, in whole steps of a warp; never more than split_keys, of which those are
+  // a multiple.
+  const int even = (visible + range.splits - 1) / max(range.splits, 1);
+  const int size = (even + kKeys - 1) / kKeys * kKeys;
+  range.first = begin + split * size;
+  range.count = min(max(end - range.first, 0), size);
   return range;
 }
 
@@ -329,27 +338,14 @@ struct WarpState {
   }
 };
 
-// A weighted sum split in parts: their sums [parts] apart by `stride`, and their stats [parts, 2].
+// A weighted sum of several parts.
 struct Joined {
   float sum = 0.0f;
   float maximum = -INFINITY;
   float total = 0.0f;
 };
 
-__device__ Joined Join(const float* sums, int stride, const float* stats, int parts, float scale) {
-  Joined joined;
-  for (int part = 0; part < parts; ++part) {
-    joined.maximum = fmaxf(joined.maximum, __ldcg(stats + 2 * part));
-  }
-  for (int part = 0; part < parts; ++part) {
-    const float factor = exp2f((__ldcg(stats + 2 * part) - joined.maximum) * scale);
-    joined.sum += factor * __ldcg(sums + static_cast<int64_t>(part) * stride);
-    joined.total += factor * __ldcg(stats + 2 * part + 1);
-  }
-  return joined;
-}
-
-// As Join, of what the warps left in shared memory.
+// What the warps left in shared memory.
 template <int kWarps>
 __device__ Joined JoinWarps(const float* sums, const float* stats, int stride, float scale) {
   Joined joined;
@@ -368,10 +364,35 @@ __device__ Joined JoinWarps(const float* sums, const float* stats, int stride, f
   return joined;
 }
 
+// The share of each split in the row's result: factors [heads, splits] in shared memory, a warp a
+// head.
+__device__ void FindFactors(const float* stats, int max_splits, int num_heads, int splits,
+                            float scale, float* factors) {
+  const int lane = threadIdx.x % kWarp;
+  for (int head = threadIdx.x / kWarp; head < num_heads; head += blockDim.x / kWarp) {
+    const float2* of_head = reinterpret_cast<const float2*>(stats) + head * max_splits;
+    float maximum = -INFINITY;
+    for (int i = lane; i < splits; i += kWarp) maximum = fmaxf(maximum, __ldcg(of_head + i).x);
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+      maximum = fmaxf(maximum, __shfl_xor_sync(~0u, maximum, offset));
+    }
+    float total = 0.0f;
+    for (int i = lane; i < splits; i += kWarp) {
+      const float2 stat = __ldcg(of_head + i);
+      const float factor = exp2f((stat.x - maximum) * scale);
+      factors[head * splits + i] = factor;
+      total += factor * stat.y;
+    }
+    total = WarpSum(total);
+    for (int i = lane; i < splits; i += kWarp) factors[head * splits + i] /= total;
+  }
+}
+
 // The last of the row's blocks joins what all of them left in global memory.
 template <typename T, int kDim>
 __device__ void JoinSplits(const AttentionParams& p, int64_t first_row, int num_heads, int splits,
-                           int* ticket, float scale) {
+                           int* ticket, float scale, float* factors) {
+  constexpr int kAtOnce = 8;  // loads on their way
   __shared__ bool last;
   __threadfence();
   __syncthreads();
@@ -380,11 +401,32 @@ __device__ void JoinSplits(const AttentionParams& p, int64_t first_row, int num_
   if (!last) return;
   if (threadIdx.x == 0) *ticket = 0;
   __threadfence();
-  for (int i = threadIdx.x; i < num_heads * kDim; i += blockDim.x) {
-    const int64_t head = first_row + i / kDim;
-    const Joined joined = Join(p.partial + head * p.max_splits * kDim + i % kDim, kDim,
-                               p.stats + head * p.max_splits * 2, splits, scale);
-    static_cast<T*>(p.out)[head * kDim + i % kDim] = FromFloat<T>(joined.sum / joined.total);
+  FindFactors(p.stats + first_row * p.max_splits * 2, p.max_splits, num_heads, splits, scale,
+              factors);
+  __syncthreads();
+  for (int i = threadIdx.x; i < num_heads * kDim / 4; i += blockDim.x) {
+    const int head = i / (kDim / 4);
+    const float4* sums = reinterpret_cast<const float4*>(p.partial) +
+                         (first_row + head) * p.max_splits * (kDim / 4) + i % (kDim / 4);
+    float4 result = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int first = 0; first < splits; first += kAtOnce) {
+      float4 sum[kAtOnce];
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        if (first + j < splits) sum[j] = __ldcg(sums + (first + j) * (kDim / 4));
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        if (first + j >= splits) break;
+        const float factor = factors[head * splits + first + j];
+        result.x += factor * sum[j].x;
+        result.y += factor * sum[j].y;
+        result.z += factor * sum[j].z;
+        result.w += factor * sum[j].w;
+      }
+    }
+    reinterpret_cast<uint2*>(p.out)[first_row * (kDim / 4) + i] = {
+        Pair<T>::Pack(result.x, result.y), Pair<T>::Pack(result.z, result.w)};
   }
 }
 
@@ -497,7 +539,7 @@ __global__ __launch_bounds__(
   __syncthreads();
   StoreSums<T, kDim, kHalves>(p, sums, first_row, num_heads, split, range.splits, scale);
   if (range.splits > 1) {
-    JoinSplits<T, kDim>(p, first_row, num_heads, range.splits, p.tickets + first_row, scale);
+    JoinSplits<T, kDim>(p, first_row, num_heads, range.splits, p.tickets + first_row, scale, sums);
   }
 }
 

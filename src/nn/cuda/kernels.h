@@ -33,10 +33,11 @@ struct AttentionParams {
   int key_slots, value_slots;
   int window;      // 0 = none
   int strict;      // 1 = the own position is hidden
-  int split_keys;  // keys of a block
-  int max_splits;  // of any row
+  int split_keys;  // most keys of a block; a multiple of 16
+  int max_splits;  // of any row; up to kMostSplits
   float scale;
 };
+constexpr int kMostSplits = 512;
 void DecodeAttention(const AttentionParams& params, CUstream_st* stream);
 // Head widths that have a kernel.
 bool HasDecodeAttention(int64_t head_dim);
