@@ -121,33 +121,44 @@ __device__ inline float WarpSum(float x) {
   return x;
 }
 
-// Writes elements i and i + D / 2 of a head of the packed product, `head` counted through queries,
-// keys and values, for the token of batch row `row`: queries and keys rotated, each to its place.
+// What a rotation needs to know of a token before its numbers are there.
+struct Rotation {
+  int position;
+  float cos;  // 1 and 0 where nothing is rotated
+  float sin;
+};
+
+// Of elements i and i + D / 2 of head `head`, counted through queries, keys and values.
+__device__ inline Rotation FindRotation(const RotateParams& p, int row, int head, int i) {
+  Rotation rotation = {p.lengths[row], 1.0f, 0.0f};
+  if (head < p.heads + (p.keys != nullptr ? p.kv_heads : 0)) {
+    const int64_t place = static_cast<int64_t>(rotation.position) * (p.head_dim / 2) + i;
+    rotation.cos = p.cos[place];
+    rotation.sin = p.sin[place];
+  }
+  return rotation;
+}
+
+// Where head `head` of the token lies: in q, or in its slot of the keys or values.
 template <typename T>
-__device__ inline void RotateInto(const RotateParams& p, int row, int head, int i, float first,
-                                  float second) {
-  const int half = p.head_dim / 2;
-  const int position = p.lengths[row];
-  const bool is_query = head < p.heads;
-  const bool is_key = !is_query && p.keys != nullptr && head < p.heads + p.kv_heads;
-  if (is_query || is_key) {
-    const float cos = p.cos[static_cast<int64_t>(position) * half + i];
-    const float sin = p.sin[static_cast<int64_t>(position) * half + i];
-    const float rotated = first * cos - second * sin;
-    second = second * cos + first * sin;
-    first = rotated;
+__device__ inline T* PlaceOfHead(const RotateParams& p, int row, int head, int position) {
+  if (head < p.heads) {
+    return static_cast<T*>(p.q) + (static_cast<int64_t>(row) * p.heads + head) * p.head_dim;
   }
-  T* to;
-  if (is_query) {
-    to = static_cast<T*>(p.q) + (static_cast<int64_t>(row) * p.heads + head) * p.head_dim;
-  } else {
-    const int slots = is_key ? p.key_slots : p.value_slots;
-    const int group = head - p.heads - (is_key || p.keys == nullptr ? 0 : p.kv_heads);
-    to = static_cast<T*>(is_key ? p.keys : p.values) +
+  const bool is_key = p.keys != nullptr && head < p.heads + p.kv_heads;
+  const int slots = is_key ? p.key_slots : p.value_slots;
+  const int group = head - p.heads - (is_key || p.keys == nullptr ? 0 : p.kv_heads);
+  return static_cast<T*>(is_key ? p.keys : p.values) +
          ((static_cast<int64_t>(row) * p.kv_heads + group) * slots + position % slots) * p.head_dim;
-  }
-  to[i] = FromFloat<T>(first);
-  to[i + half] = FromFloat<T>(second);
+}
+
+// Writes elements i and i + D / 2, rotated, to where they belong.
+template <typename T>
+__device__ inline void RotateInto(const RotateParams& p, int row, int head, int i,
+                                  const Rotation& rotation, float first, float second) {
+  T* to = PlaceOfHead<T>(p, row, head, rotation.position);
+  to[i] = FromFloat<T>(first * rotation.cos - second * rotation.sin);
+  to[i + p.head_dim / 2] = FromFloat<T>(second * rotation.cos + first * rotation.sin);
 }
 
 inline void CheckCuda(cudaError_t error, const char* what) {

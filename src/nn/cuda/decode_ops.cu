@@ -58,7 +58,8 @@ __global__ __launch_bounds__(kOpThreads) void RotateAndStoreKernel(const RotateS
                   (static_cast<int64_t>(blockIdx.y) * all_heads + head) * r.head_dim;
   const int half = r.head_dim / 2;
   for (int i = threadIdx.x % kWarp; i < half; i += kWarp) {
-    RotateInto<T>(r, blockIdx.y, head, i, ToFloat(from[i]), ToFloat(from[i + half]));
+    RotateInto<T>(r, blockIdx.y, head, i, FindRotation(r, blockIdx.y, head, i), ToFloat(from[i]),
+                  ToFloat(from[i + half]));
   }
 }
 
@@ -104,6 +105,14 @@ __device__ Candidate BestOfWarp(Candidate best) {
   return best;
 }
 
+__device__ void Consider(Candidate& best, float logit, int id) {
+  if (logit > best.largest) {
+    best = {logit, best.sum * __expf(best.largest - logit) + 1.0f, id};
+  } else if (logit != -INFINITY) {
+    best.sum += __expf(logit - best.largest);
+  }
+}
+
 // A block a row. Logits that are not numbers make the log-probability none either.
 template <typename T>
 __global__ __launch_bounds__(kGreedyThreads) void GreedyKernel(const GreedyParams p) {
@@ -112,13 +121,21 @@ __global__ __launch_bounds__(kGreedyThreads) void GreedyKernel(const GreedyParam
   WaitForPredecessor();
   const T* logits = static_cast<const T*>(p.logits) + static_cast<int64_t>(blockIdx.x) * p.vocab;
   Candidate best = {-INFINITY, 0.0f, 0};
-  for (int i = threadIdx.x; i < p.vocab; i += kGreedyThreads) {
-    const float logit = ToFloat(logits[i]);
-    if (logit > best.largest) {
-      best = {logit, best.sum * __expf(best.largest - logit) + 1.0f, i};
-    } else if (logit != -INFINITY) {
-      best.sum += __expf(logit - best.largest);
+  // 8 at a time, if that keeps all rows aligned.
+  const int wide = p.vocab % 8 == 0 ? p.vocab / 8 : 0;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < wide; i += kGreedyThreads) {
+    const uint4 words = reinterpret_cast<const uint4*>(logits)[i];
+    const uint32_t each[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float2 pair = Pair<T>::Unpack(each[j]);
+      Consider(best, pair.x, 8 * i + 2 * j);
+      Consider(best, pair.y, 8 * i + 2 * j + 1);
     }
+  }
+  for (int i = 8 * wide + threadIdx.x; i < p.vocab; i += kGreedyThreads) {
+    Consider(best, ToFloat(logits[i]), i);
   }
   best = BestOfWarp(best);
   if (threadIdx.x % kWarp == 0) best_of_warps[threadIdx.x / kWarp] = best;

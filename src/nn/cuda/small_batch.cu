@@ -124,74 +124,130 @@ __device__ uint4 Normalise(uint4 x, uint4 weight, float factor) {
   return x;
 }
 
+// How the warps share the rows of x: each row has as many as there are for all.
+struct InputShare {
+  int warps_per_row;
+  int row;    // of this warp, or behind the last one
+  int first;  // piece of 16 bytes that this thread begins with
+  int step;
+};
+
+__device__ InputShare ShareInput(int batch) {
+  const int warps_per_row = batch == 1 ? 8 : batch == 2 ? 4 : batch <= 4 ? 2 : 1;
+  const int warp = threadIdx.x / kWarp;
+  return {warps_per_row, warp / warps_per_row,
+          static_cast<int>(warp % warps_per_row * kWarp + threadIdx.x % kWarp),
+          warps_per_row * kWarp};
+}
+
+template <typename T>
+__device__ float SumOfSquares(uint4 piece) {
+  const uint32_t* words = &piece.x;
+  float sum = 0.0f;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const float2 value = Pair<T>::Unpack(words[j]);
+    sum += value.x * value.x + value.y * value.y;
+  }
+  return sum;
+}
+
+// Copies the thread's part of x to shared memory, many loads at once; returns its sum of squares.
+template <typename T>
+__device__ float CopyInput(const uint4* from, uint4* to, const InputShare& share, int pieces) {
+  constexpr int kAtOnce = 8;
+  float sum = 0.0f;
+  for (int i = share.first; i < pieces; i += kAtOnce * share.step) {
+    uint4 piece[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      if (i + j * share.step < pieces) piece[j] = __ldcg(from + i + j * share.step);
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      if (i + j * share.step >= pieces) break;
+      to[i + j * share.step] = piece[j];
+      sum += SumOfSquares<T>(piece[j]);
+    }
+  }
+  return sum;
+}
+
 // x to shared memory, normalised if there is a norm.
 template <typename T>
 __device__ void StageInput(const SmallBatchParams& p, char* staged) {
-  __shared__ float squares[kMaxSmallBatch][kProductWarps];
-  const int warp = threadIdx.x / kWarp;
+  __shared__ float squares[kProductWarps];
   const int pieces = p.k / 8;
-  for (int row = 0; row < p.batch; ++row) {
-    const uint4* from = static_cast<const uint4*>(p.x) + static_cast<int64_t>(row) * pieces;
-    uint4* to = reinterpret_cast<uint4*>(staged + row * RowStride(p.k));
-    float sum = 0.0f;
-    for (int i = threadIdx.x; i < pieces; i += kProductThreads) {
-      const uint4 piece = __ldcg(from + i);
-      to[i] = piece;
-      const uint32_t* words = &piece.x;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float2 value = Pair<T>::Unpack(words[j]);
-        sum += value.x * value.x + value.y * value.y;
-      }
-    }
-    if (p.norm_weight == nullptr) continue;
-    sum = WarpSum(sum);
-    if (threadIdx.x % kWarp == 0) squares[row][warp] = sum;
+  const InputShare share = ShareInput(p.batch);
+  const bool has_row = share.row < p.batch;
+  uint4* to = reinterpret_cast<uint4*>(staged + share.row * RowStride(p.k));
+  if (has_row) {
+    const uint4* from = static_cast<const uint4*>(p.x) + static_cast<int64_t>(share.row) * pieces;
+    const float sum = WarpSum(CopyInput<T>(from, to, share, pieces));
+    if (threadIdx.x % kWarp == 0) squares[threadIdx.x / kWarp] = sum;
   }
   __syncthreads();
   if (p.norm_weight == nullptr) return;
-  const uint4* weights = static_cast<const uint4*>(p.norm_weight);
-  for (int row = 0; row < p.batch; ++row) {
+  if (has_row) {
     float sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kProductWarps; ++i) sum += squares[row][i];
+    for (int i = 0; i < share.warps_per_row; ++i) {
+      sum += squares[share.row * share.warps_per_row + i];
+    }
     const float factor = rsqrtf(sum / static_cast<float>(p.k) + p.epsilon);
-    uint4* to = reinterpret_cast<uint4*>(staged + row * RowStride(p.k));
-    for (int i = threadIdx.x; i < pieces; i += kProductThreads) {
+    const uint4* weights = static_cast<const uint4*>(p.norm_weight);
+    for (int i = share.first; i < pieces; i += share.step) {
       to[i] = Normalise<T>(to[i], weights[i], factor);
     }
   }
   __syncthreads();
 }
 
-// Results of the tile's rows `row` and `row` + 8 for one row of x to where they belong.
+// A thread's place in a tile's results: rows `row` and `row` + 8 of the tile for one row of x, and
+// what their epilogue reads, asked for before the sums are there.
 template <typename T, Epilogue kEpilogue>
-__device__ void StoreResults(const SmallBatchParams& p, int tile, int row, int column, float first,
-                             float second) {
-  const TileRows rows = RowsOfTile<kEpilogue>(p, tile);
-  const int place[2] = {rows.first + row, rows.second + row};
-  float result[2] = {first, second};
-  if (p.bias != nullptr) {
-    for (int i = 0; i < 2; ++i) {
-      if (place[i] < p.n) result[i] += ToFloat(static_cast<const T*>(p.bias)[place[i]]);
-    }
-  }
-  T* out = static_cast<T*>(p.out);
-  if (kEpilogue == Epilogue::kGate) {
-    out[static_cast<int64_t>(column) * (p.n / 2) + place[0]] =
-        FromFloat<T>(Activate(result[0], p.activation) * result[1]);
-  } else if (kEpilogue == Epilogue::kRotate) {
-    const int head = place[0] / p.rotate.head_dim;
-    RotateInto<T>(p.rotate, column, head, place[0] - head * p.rotate.head_dim, result[0],
-                  result[1]);
-  } else {
+struct ResultPlace {
+  int place[2];  // rows of W
+  int column;
+  float added[2] = {0.0f, 0.0f};  // bias and residual
+  Rotation rotation;
+  int head;
+  int element;
+
+  __device__ ResultPlace(const SmallBatchParams& p, int tile, int row, int x_row) : column(x_row) {
+    const TileRows rows = RowsOfTile<kEpilogue>(p, tile);
+    place[0] = rows.first + row;
+    place[1] = rows.second + row;
     for (int i = 0; i < 2; ++i) {
       if (place[i] >= p.n) continue;
-      T* to = out + static_cast<int64_t>(column) * p.n + place[i];
-      *to = FromFloat<T>(kEpilogue == Epilogue::kAdd ? ToFloat(*to) + result[i] : result[i]);
+      if (p.bias != nullptr) added[i] = ToFloat(static_cast<const T*>(p.bias)[place[i]]);
+      if (kEpilogue == Epilogue::kAdd) added[i] += ToFloat(Out(p)[i == 0 ? 0 : 8]);
+    }
+    if (kEpilogue == Epilogue::kRotate) {
+      head = place[0] / p.rotate.head_dim;
+      element = place[0] - head * p.rotate.head_dim;
+      rotation = FindRotation(p.rotate, column, head, element);
     }
   }
-}
+
+  // The first of the two results, of kStore and kAdd.
+  __device__ T* Out(const SmallBatchParams& p) const {
+    return static_cast<T*>(p.out) + static_cast<int64_t>(column) * p.n + place[0];
+  }
+
+  __device__ void Store(const SmallBatchParams& p, float first, float second) const {
+    first += added[0];
+    second += added[1];
+    if (kEpilogue == Epilogue::kGate) {
+      static_cast<T*>(p.out)[static_cast<int64_t>(column) * (p.n / 2) + place[0]] =
+          FromFloat<T>(Activate(first, p.activation) * second);
+    } else if (kEpilogue == Epilogue::kRotate) {
+      RotateInto<T>(p.rotate, column, head, element, rotation, first, second);
+    } else {
+      if (place[0] < p.n) Out(p)[0] = FromFloat<T>(first);
+      if (place[1] < p.n) Out(p)[8] = FromFloat<T>(second);
+    }
+  }
+};
 
 // The warp's part of a tile's results: adds up its share of K.
 template <typename T, Epilogue kEpilogue>
@@ -234,8 +290,12 @@ __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const Sma
   WaitForPredecessor();
   StageInput<T>(p, staged_x);
 
+  const int row = threadIdx.x / kMaxSmallBatch;
+  const int column = threadIdx.x % kMaxSmallBatch;
+  const bool stores = row < 8 && column < p.batch;
   int buffer = 0;
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const ResultPlace<T, kEpilogue> place(p, tile, stores ? row : 0, stores ? column : 0);
     float sums[2][4] = {};
     SumShare<T, kEpilogue>(p, stream, staged_x, sums);
     // The buffers alternate, so that one barrier a tile is enough.
@@ -245,16 +305,14 @@ __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const Sma
       mine[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = sums[0][i] + sums[1][i];
     }
     __syncthreads();
-    const int row = threadIdx.x / kMaxSmallBatch;
-    const int column = threadIdx.x % kMaxSmallBatch;
-    if (row < 8 && column < p.batch) {
+    if (stores) {
       float result[2] = {0.0f, 0.0f};
 #pragma unroll
       for (int other = 0; other < kProductWarps; ++other) {
         result[0] += partial[buffer][other][row][column];
         result[1] += partial[buffer][other][row + 8][column];
       }
-      StoreResults<T, kEpilogue>(p, tile, row, column, result[0], result[1]);
+      place.Store(p, result[0], result[1]);
     }
     buffer ^= 1;
   }
