@@ -79,7 +79,7 @@ double MeasureCopyBandwidth(const at::Device& device) {
 // Bytes of a row of the engine beside its stores; a little more than it takes.
 int64_t EngineBytesPerRow(const DecoderConfig& config, int64_t max_tokens, int64_t element) {
   const int64_t heads = config.num_attention_heads;
-  const int64_t splits = max_tokens / BestSplit(kPrefillRows, max_tokens) + 1;
+  const int64_t splits = max_tokens / BestSplit(kPrefillRows, config.kv_heads(), max_tokens) + 1;
   const int64_t numbers = 2 * config.hidden_size + 3 * config.intermediate_size +
                           (3 * heads + 2 * config.kv_heads()) * config.head_width() +
                           config.vocab_size;

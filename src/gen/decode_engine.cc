@@ -13,9 +13,6 @@
 namespace ckv {
 namespace {
 
-// Batches up to here take the small splits of attention.
-constexpr int64_t kFewRows = 8;
-
 // The decoder's parameters by name.
 class ParameterSet {
  public:
@@ -150,10 +147,6 @@ void DecodeEngine::MakeBuffers(const Decoder& decoder) {
   logits_ = at::empty({rows, head_.weight.size(0)}, options);
   log_probs_ = at::empty({rows}, options.dtype(wide));
   uniform_ = at::zeros({rows}, options.dtype(at::kDouble));
-  for (const int64_t batch : {std::min(rows, kFewRows), rows}) {
-    attention_scratch_.emplace_back(batch, heads, head_dim, stores_.max_tokens,
-                                    BestSplit(batch, stores_.max_tokens), options);
-  }
   for (Fetched& fetched : fetched_) {
     const auto host = at::TensorOptions().device(at::kCPU).pinned_memory(device_.is_cuda());
     fetched.choice.ids = at::empty({rows}, host.dtype(at::kLong));
@@ -191,29 +184,37 @@ void DecodeEngine::Step(const Tensor& uniform) {
   }
   const int64_t rows = Bucket(batch_);
   Bucketed& bucket = buckets_[rows];
-  if (!options_.graphs || !DeviceGraph::Works(device_) || !bucket.ran) {
+  if (bucket.scratch == nullptr) {
     // The first step is not recorded: libraries set themselves up in it.
-    RunStep(rows);
-    bucket.ran = true;
+    const int64_t most = stores_.max_tokens;
+    bucket.scratch = std::make_unique<DecodeAttentionScratch>(
+        rows, config_.num_attention_heads, config_.head_width(), most,
+        BestSplit(rows, config_.kv_heads(), most), stream_.options());
+    RunStep(rows, *bucket.scratch);
+  } else if (!options_.graphs || !DeviceGraph::Works(device_)) {
+    RunStep(rows, *bucket.scratch);
   } else {
-    if (!bucket.graph.recorded()) bucket.graph.Record(device_, [this, rows] { RunStep(rows); });
+    if (!bucket.graph.recorded()) {
+      bucket.graph.Record(device_, [this, rows, &bucket] { RunStep(rows, *bucket.scratch); });
+    }
     bucket.graph.Run();
   }
   ++longest_;
   Fetch();
 }
 
-void DecodeEngine::RunStep(int64_t batch) {
+void DecodeEngine::RunStep(int64_t batch, const DecodeAttentionScratch& scratch) {
   Tensor stream = stream_.narrow(0, 0, batch);
   at::index_select_out(stream, embedding_, 0, tokens_.narrow(0, 0, batch));
-  for (Layer& layer : layers_) RunLayer(layer, stream, batch);
+  for (Layer& layer : layers_) RunLayer(layer, stream, scratch);
   Tensor logits = logits_.narrow(0, 0, batch);
   Project(stream, head_, linear_scratch_, logits);
   Choose(batch);
   stores_.lengths.narrow(0, 0, batch).add_(1);
 }
 
-void DecodeEngine::RunLayer(Layer& layer, Tensor& stream, int64_t batch) {
+void DecodeEngine::RunLayer(Layer& layer, Tensor& stream, const DecodeAttentionScratch& scratch) {
+  const int64_t batch = stream.size(0);
   RotateTarget target;
   target.cos = cos_;
   target.sin = sin_;
@@ -233,7 +234,7 @@ void DecodeEngine::RunLayer(Layer& layer, Tensor& stream, int64_t batch) {
   attention.window = layer.window;
   attention.strict = layer.strict;
   Tensor mixed = mixed_.narrow(0, 0, batch);
-  DecodeAttention(attention, attention_scratch_[batch <= kFewRows ? 0 : 1], mixed);
+  DecodeAttention(attention, scratch, mixed);
   ProjectAdd(mixed.view({batch, -1}), layer.out, stream);
 
   Tensor inner = inner_.narrow(0, 0, batch);

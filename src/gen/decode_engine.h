@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -82,7 +83,7 @@ class DecodeEngine {
     bool strict = false;
   };
   struct Bucketed {
-    bool ran = false;
+    std::unique_ptr<DecodeAttentionScratch> scratch;  // nullptr: no step has run
     DeviceGraph graph;
   };
   struct Fetched {
@@ -93,8 +94,8 @@ class DecodeEngine {
 
   void PackWeights(Decoder& decoder);
   void MakeBuffers(const Decoder& decoder);
-  void RunLayer(Layer& layer, Tensor& stream, int64_t batch);
-  void RunStep(int64_t batch);
+  void RunLayer(Layer& layer, Tensor& stream, const DecodeAttentionScratch& scratch);
+  void RunStep(int64_t batch, const DecodeAttentionScratch& scratch);
   void Choose(int64_t batch);
   void Fetch();
 
@@ -107,16 +108,15 @@ class DecodeEngine {
   DecodeLinear head_;  // with the last norm
 
   DecodeLinearScratch linear_scratch_;
-  std::vector<DecodeAttentionScratch> attention_scratch_;  // few rows, all rows
-  Tensor cos_, sin_;                                       // [max_tokens, D / 2]
-  Tensor tokens_;                                          // [rows] int64: of the next step
-  Tensor stream_;                                          // [rows, C]
-  Tensor query_;                                           // [rows, H, D]
-  Tensor mixed_;                                           // [rows, H, D]
-  Tensor inner_;                                           // [rows, F]
-  Tensor logits_;                                          // [rows, V]
-  Tensor log_probs_;                                       // [rows]
-  Tensor uniform_;                                         // [rows] fp64
+  Tensor cos_, sin_;  // [max_tokens, D / 2]
+  Tensor tokens_;     // [rows] int64: of the next step
+  Tensor stream_;     // [rows, C]
+  Tensor query_;      // [rows, H, D]
+  Tensor mixed_;      // [rows, H, D]
+  Tensor inner_;      // [rows, F]
+  Tensor logits_;     // [rows, V]
+  Tensor log_probs_;  // [rows]
+  Tensor uniform_;    // [rows] fp64
 
   std::map<int64_t, Bucketed> buckets_;
   std::array<Fetched, kInFlight> fetched_;

@@ -64,10 +64,14 @@ DecodeAttentionScratch::DecodeAttentionScratch(int64_t batch, int64_t heads, int
   tickets = at::zeros({batch, heads}, options.dtype(at::kInt));
 }
 
-int64_t BestSplit(int64_t batch, int64_t max_keys) {
-  const int64_t least = (max_keys + kernels::kMostSplits - 1) / kernels::kMostSplits;
-  const int64_t split = std::max<int64_t>(batch <= 8 ? 128 : 512, least);
-  return (split + kSplitUnit - 1) / kSplitUnit * kSplitUnit;
+int64_t BestSplit(int64_t batch, int64_t kv_heads, int64_t max_keys) {
+  constexpr int64_t kBlocks = 256;
+  constexpr int64_t kLeast = 128;
+  constexpr int64_t kMost = 4096;
+  const int64_t split =
+      std::clamp((max_keys * batch * kv_heads + kBlocks - 1) / kBlocks, kLeast, kMost);
+  const int64_t forced = (max_keys + kernels::kMostSplits - 1) / kernels::kMostSplits;
+  return (std::max(split, forced) + kSplitUnit - 1) / kSplitUnit * kSplitUnit;
 }
 
 Tensor ComposedDecodeAttention(const DecodeAttentionArgs& args) {

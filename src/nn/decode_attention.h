@@ -50,9 +50,9 @@ class DecodeAttentionScratch {
   int64_t max_splits_;
 };
 
-// Keys that the kernel best sums in one go for a batch: few for few rows, so that all
-// multiprocessors have work; many otherwise, so that little is left to join.
-int64_t BestSplit(int64_t batch, int64_t max_keys);
+// Keys that the kernel best sums in one go: as many as leave each multiprocessor of a large GPU
+// some work, since joining costs more than it brings beyond that.
+int64_t BestSplit(int64_t batch, int64_t kv_heads, int64_t max_keys);
 
 // out [B, H, D] = softmax(q k^T / sqrt(D)) v over the visible positions. Throws InternalError for
 // shapes that do not fit.

@@ -30,13 +30,13 @@ constexpr size_t Largest(int a, int b, int c) {
 template <int kDim, int kHalves>
 struct Shape {
   static constexpr int kHeads = kHalves * 8;
-  static constexpr int kWarps = 4;
+  static constexpr int kWarps = kDim == 256 ? 4 : 8;
   static constexpr int kThreads = kWarps * kWarp;
   static constexpr int kPieces = kDim / 8;       // of 16 bytes in a key or value
   static constexpr int kKeyWords = kDim / 8;     // of a key, in one of the 4 lanes that share it
   static constexpr int kValueWords = kDim / 16;  // of a value, in one of its 8 lanes
   static constexpr int kStages = 3;
-  static constexpr int kBlocksPerSm = kDim <= 64 ? 4 : kDim <= 128 ? 2 : 1;
+  static constexpr int kBlocksPerSm = kDim <= 64 ? 2 : 1;
   static constexpr int kTileBytes = kKeys * kDim * 2;  // keys or values of a stage
   static constexpr int kWarpBytes = kStages * 2 * kTileBytes;
   static constexpr int kSumStride = kDim + 1;  // spreads the heads over the banks
