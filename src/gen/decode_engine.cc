@@ -139,18 +139,19 @@ void DecodeEngine::MakeBuffers(const Decoder& decoder) {
                                      stores_.max_tokens, type);
   cos_ = table.cos.contiguous();
   sin_ = table.sin.contiguous();
-  tokens_ = at::zeros({rows}, options.dtype(at::kLong));
+  // Next to each other, so that one copy brings both to the host.
+  chosen_ = at::zeros({2, rows}, options.dtype(at::kLong));
+  tokens_ = chosen_[0];
+  log_probs_ = chosen_[1].view(wide).narrow(0, 0, rows);
   stream_ = at::empty({rows, config_.hidden_size}, options);
   query_ = at::empty({rows, heads, head_dim}, options);
   mixed_ = at::empty({rows, heads, head_dim}, options);
   inner_ = at::empty({rows, config_.intermediate_size}, options);
   logits_ = at::empty({rows, head_.weight.size(0)}, options);
-  log_probs_ = at::empty({rows}, options.dtype(wide));
   uniform_ = at::zeros({rows}, options.dtype(at::kDouble));
   for (Fetched& fetched : fetched_) {
     const auto host = at::TensorOptions().device(at::kCPU).pinned_memory(device_.is_cuda());
-    fetched.choice.ids = at::empty({rows}, host.dtype(at::kLong));
-    fetched.choice.log_probs = at::empty({rows}, host.dtype(wide));
+    fetched.chosen = at::empty({2, rows}, host.dtype(at::kLong));
     if (device_.is_cuda()) fetched.done = std::make_unique<c10::Event>(device_.type());
   }
 }
@@ -258,8 +259,7 @@ void DecodeEngine::Choose(int64_t batch) {
 void DecodeEngine::Fetch() {
   Fetched& fetched = fetched_[static_cast<size_t>(steps_) % kInFlight];
   fetched.batch = batch_;
-  fetched.choice.ids.narrow(0, 0, batch_).copy_(tokens_.narrow(0, 0, batch_), true);
-  fetched.choice.log_probs.narrow(0, 0, batch_).copy_(log_probs_.narrow(0, 0, batch_), true);
+  fetched.chosen.copy_(chosen_, /*non_blocking=*/true);
   if (fetched.done != nullptr) {
     fetched.done->record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
   }
@@ -271,8 +271,9 @@ DecodeChoice DecodeEngine::Collect() {
   Fetched& fetched = fetched_[static_cast<size_t>(collected_) % kInFlight];
   if (fetched.done != nullptr) fetched.done->synchronize();
   ++collected_;
-  const DecodeChoice choice = {fetched.choice.ids.narrow(0, 0, fetched.batch).clone(),
-                               fetched.choice.log_probs.narrow(0, 0, fetched.batch).clone()};
+  const Tensor log_probs = fetched.chosen[1].view(log_probs_.scalar_type());
+  const DecodeChoice choice = {fetched.chosen[0].narrow(0, 0, fetched.batch).clone(),
+                               log_probs.narrow(0, 0, fetched.batch).clone()};
   if (choice.log_probs.isnan().any().item<bool>()) {
     throw DivergedError(collected_, "the model's output is not a number");
   }

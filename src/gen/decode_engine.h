@@ -87,7 +87,7 @@ class DecodeEngine {
     DeviceGraph graph;
   };
   struct Fetched {
-    DecodeChoice choice;  // pinned memory on a GPU's host
+    Tensor chosen;  // as chosen_; pinned memory on a GPU's host
     int64_t batch = 0;
     std::unique_ptr<c10::Event> done;  // nullptr: nothing to wait for
   };
@@ -109,6 +109,7 @@ class DecodeEngine {
 
   DecodeLinearScratch linear_scratch_;
   Tensor cos_, sin_;  // [max_tokens, D / 2]
+  Tensor chosen_;     // [2, rows] int64: memory of tokens_ and log_probs_
   Tensor tokens_;     // [rows] int64: of the next step
   Tensor stream_;     // [rows, C]
   Tensor query_;      // [rows, H, D]

@@ -20,10 +20,12 @@ constexpr int kProductWarps = 8;
 constexpr int kProductThreads = kProductWarps * kWarp;
 constexpr int kChunk = 64;  // k of a chunk
 constexpr int kHalfChunk = 32;
-constexpr int kDepth = 5;                     // chunks of a warp in shared memory
 constexpr int kChunkBytes = 16 * kChunk * 2;  // 16 rows
-constexpr size_t kRingBytes = kProductWarps * kDepth * kChunkBytes;
-constexpr size_t kMostShared = 200 * 1024;
+// Chunks of a warp in shared memory: for few rows of x, which leave room for them, and for many.
+constexpr int kDeep = 6;
+constexpr int kShallow = 4;
+constexpr int kFewRows = 2;
+constexpr int64_t kMostShared = 216 * 1024;
 
 // Bytes between rows of x in shared memory: the 8 lanes that read 16 bytes each at once, 4 in each
 // of two rows, must meet all banks.
@@ -58,19 +60,17 @@ __device__ TileRows RowsOfTile(const SmallBatchParams& p, int tile) {
   return {16 * tile, 16 * tile + 8};
 }
 
+// Where piece `piece` of row `row` lies in a chunk: the lanes that read at once read 4 pieces of 2
+// rows, which must lie in different banks.
+__device__ int WeightPlace(int row, int piece) { return (row * 8 + (piece ^ (row & 1) * 4)) * 16; }
+
 // The weights of a warp on their way: goes through its share of tile after tile, a chunk a call.
-template <typename T, Epilogue kEpilogue>
+template <typename T, Epilogue kEpilogue, int kDepth>
 struct WeightStream {
   char* ring;  // [kDepth, 16 rows, 8 pieces of 16 bytes]
   Share share;
   int tile, tiles, chunk;
   int slot = 0;
-
-  // Where piece `piece` of row `row` lies in a chunk: the lanes that read at once read 4 pieces of
-  // 2 rows, which must lie in different banks.
-  __device__ static int Place(int row, int piece) {
-    return (row * 8 + (piece ^ (row & 1) * 4)) * 16;
-  }
 
   // Asks for the next chunk, if there is one; always ends a group of copies.
   __device__ void Fetch(const SmallBatchParams& p) {
@@ -85,7 +85,8 @@ struct WeightStream {
         const int row = lane / 8 + 4 * i;
         // Rows behind the last one are read as the last; nobody stores them.
         const int64_t source = min((i < 2 ? rows.first : rows.second - 8) + row, p.n - 1);
-        if (there) CopyAsync(ring + slot * kChunkBytes + Place(row, piece), column + source * p.k);
+        if (there)
+          CopyAsync(ring + slot * kChunkBytes + WeightPlace(row, piece), column + source * p.k);
       }
       if (++chunk == share.end) {
         chunk = share.begin;
@@ -101,11 +102,10 @@ struct WeightStream {
 template <typename T>
 __device__ void MultiplyHalfChunk(float (&sums)[2][4], const char* chunk, int piece, uint4 x) {
   const int lane = threadIdx.x % kWarp;
-  using Stream = WeightStream<T, Epilogue::kStore>;
   const uint4 low =
-      *reinterpret_cast<const uint4*>(chunk + Stream::Place(lane / 4, piece + lane % 4));
+      *reinterpret_cast<const uint4*>(chunk + WeightPlace(lane / 4, piece + lane % 4));
   const uint4 high =
-      *reinterpret_cast<const uint4*>(chunk + Stream::Place(lane / 4 + 8, piece + lane % 4));
+      *reinterpret_cast<const uint4*>(chunk + WeightPlace(lane / 4 + 8, piece + lane % 4));
   MultiplyAdd<T>(sums[0], low.x, high.x, low.y, high.y, x.x, x.y);
   MultiplyAdd<T>(sums[1], low.z, high.z, low.w, high.w, x.z, x.w);
 }
@@ -173,9 +173,22 @@ __device__ float CopyInput(const uint4* from, uint4* to, const InputShare& share
   return sum;
 }
 
-// x to shared memory, normalised if there is a norm.
+__device__ int NormBytes(const SmallBatchParams& p) {
+  return p.norm_weight != nullptr ? 2 * p.k : 0;
+}
+
+// Asks for the norm's weights, as a group of copies.
+__device__ void StageNorm(const SmallBatchParams& p, char* staged) {
+  const uint4* weights = static_cast<const uint4*>(p.norm_weight);
+  for (int i = threadIdx.x; i * 16 < NormBytes(p); i += kProductThreads) {
+    CopyAsync(staged + 16 * i, weights + i);
+  }
+  EndCopyGroup();
+}
+
+// x to shared memory, normalised if there is a norm, whose weights have arrived for this thread.
 template <typename T>
-__device__ void StageInput(const SmallBatchParams& p, char* staged) {
+__device__ void StageInput(const SmallBatchParams& p, const char* staged_norm, char* staged) {
   __shared__ float squares[kProductWarps];
   const int pieces = p.k / 8;
   const InputShare share = ShareInput(p.batch);
@@ -194,7 +207,7 @@ __device__ void StageInput(const SmallBatchParams& p, char* staged) {
       sum += squares[share.row * share.warps_per_row + i];
     }
     const float factor = rsqrtf(sum / static_cast<float>(p.k) + p.epsilon);
-    const uint4* weights = static_cast<const uint4*>(p.norm_weight);
+    const uint4* weights = reinterpret_cast<const uint4*>(staged_norm);
     for (int i = share.first; i < pieces; i += share.step) {
       to[i] = Normalise<T>(to[i], weights[i], factor);
     }
@@ -250,8 +263,8 @@ struct ResultPlace {
 };
 
 // The warp's part of a tile's results: adds up its share of K.
-template <typename T, Epilogue kEpilogue>
-__device__ void SumShare(const SmallBatchParams& p, WeightStream<T, kEpilogue>& stream,
+template <typename T, Epilogue kEpilogue, int kDepth>
+__device__ void SumShare(const SmallBatchParams& p, WeightStream<T, kEpilogue, kDepth>& stream,
                          const char* staged_x, float (&sums)[2][4]) {
   const int lane = threadIdx.x % kWarp;
   const char* x = staged_x + lane / 4 * RowStride(p.k) + lane % 4 * sizeof(uint4);
@@ -272,7 +285,7 @@ __device__ void SumShare(const SmallBatchParams& p, WeightStream<T, kEpilogue>& 
   }
 }
 
-template <typename T, Epilogue kEpilogue>
+template <typename T, Epilogue kEpilogue, int kDepth>
 __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const SmallBatchParams p) {
   extern __shared__ uint4 shared[];
   __shared__ float partial[2][kProductWarps][16][kMaxSmallBatch];
@@ -282,13 +295,17 @@ __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const Sma
   const int tiles = (p.n + 15) / 16;
   const Share share = ShareOf(p.k, warp);
   char* memory = reinterpret_cast<char*>(shared);
-  char* staged_x = memory + kRingBytes;
+  char* staged_norm = memory + kProductWarps * kDepth * kChunkBytes;
+  char* staged_x = staged_norm + NormBytes(p);
 
-  WeightStream<T, kEpilogue> stream = {memory + warp * kDepth * kChunkBytes, share,
-                                       static_cast<int>(blockIdx.x), tiles, share.begin};
+  StageNorm(p, staged_norm);
+  WeightStream<T, kEpilogue, kDepth> stream = {memory + warp * kDepth * kChunkBytes, share,
+                                               static_cast<int>(blockIdx.x), tiles, share.begin};
   for (int i = 0; i < kDepth - 1; ++i) stream.Fetch(p);
   WaitForPredecessor();
-  StageInput<T>(p, staged_x);
+  // The norm's weights are the oldest group of copies.
+  WaitForCopies<kDepth - 1>();
+  StageInput<T>(p, staged_norm, staged_x);
 
   const int row = threadIdx.x / kMaxSmallBatch;
   const int column = threadIdx.x % kMaxSmallBatch;
@@ -297,7 +314,7 @@ __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const Sma
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const ResultPlace<T, kEpilogue> place(p, tile, stores ? row : 0, stores ? column : 0);
     float sums[2][4] = {};
-    SumShare<T, kEpilogue>(p, stream, staged_x, sums);
+    SumShare(p, stream, staged_x, sums);
     // The buffers alternate, so that one barrier a tile is enough.
     float(&mine)[16][kMaxSmallBatch] = partial[buffer][warp];
 #pragma unroll
@@ -318,13 +335,26 @@ __global__ __launch_bounds__(kProductThreads, 2) void SmallBatchKernel(const Sma
   }
 }
 
-template <typename T, Epilogue kEpilogue>
-void LaunchSmallBatch(const SmallBatchParams& p, CUstream_st* stream) {
+int64_t SharedBytes(int64_t batch, int64_t k, bool norm, int depth) {
+  return kProductWarps * depth * kChunkBytes + (norm ? 2 * k : 0) + batch * RowStride(k);
+}
+
+template <typename T, Epilogue kEpilogue, int kDepth>
+void LaunchDepth(const SmallBatchParams& p, CUstream_st* stream) {
   static const int blocks = 2 * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   const int tiles = (p.n + 15) / 16;
-  Launch(SmallBatchKernel<T, kEpilogue>, p, dim3(static_cast<unsigned>(std::min(tiles, blocks))),
-         kProductThreads, kRingBytes + static_cast<size_t>(p.batch * RowStride(p.k)), stream,
-         "small-batch product");
+  const int64_t shared = SharedBytes(p.batch, p.k, p.norm_weight != nullptr, kDepth);
+  Launch(SmallBatchKernel<T, kEpilogue, kDepth>, p,
+         dim3(static_cast<unsigned>(std::min(tiles, blocks))), kProductThreads,
+         static_cast<size_t>(shared), stream, "small-batch product");
+}
+
+template <typename T, Epilogue kEpilogue>
+void LaunchSmallBatch(const SmallBatchParams& p, CUstream_st* stream) {
+  if (p.batch <= kFewRows && SharedBytes(p.batch, p.k, true, kDeep) <= kMostShared) {
+    return LaunchDepth<T, kEpilogue, kDeep>(p, stream);
+  }
+  LaunchDepth<T, kEpilogue, kShallow>(p, stream);
 }
 
 template <typename T>
@@ -345,7 +375,7 @@ void LaunchEpilogue(const SmallBatchParams& p, CUstream_st* stream) {
 
 bool FitsSmallBatch(int64_t batch, int64_t k) {
   return batch <= kMaxSmallBatch && k % kHalfChunk == 0 &&
-         batch * RowStride(k) <= static_cast<int64_t>(kMostShared - kRingBytes);
+         SharedBytes(batch, k, true, kShallow) <= kMostShared;
 }
 
 void SmallBatchProduct(const SmallBatchParams& params, CUstream_st* stream) {
