@@ -8,6 +8,7 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 #endif
 
 namespace ckv {
@@ -55,7 +56,10 @@ void DeviceGraph::Record(const at::Device& device, const std::function<void()>& 
 void DeviceGraph::Run() {
   CKV_CHECK(recorded(), "nothing is recorded");
 #ifdef CKV_HAVE_CUDA
-  impl_->graph.replay();
+  // Not replay(), which first fills the seeds of random generators, in two kernels.
+  const cudaError_t error = cudaGraphLaunch(impl_->graph.raw_cuda_graph_exec(),
+                                            c10::cuda::getCurrentCUDAStream().stream());
+  CKV_CHECK(error == cudaSuccess, "graph: ", cudaGetErrorString(error));
 #endif
 }
 

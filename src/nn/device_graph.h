@@ -20,8 +20,8 @@ class DeviceGraph {
   static bool Works(const at::Device& device);
 
   // Records what `work` queues on `device`, without running it. `work` must neither wait for the
-  // device nor depend on its results, must have run once before, and everything outside that it
-  // touches must stay where it is.
+  // device nor depend on its results nor draw random numbers, must have run once before, and
+  // everything outside that it touches must stay where it is.
   void Record(const at::Device& device, const std::function<void()>& work);
 
   bool recorded() const { return impl_ != nullptr; }

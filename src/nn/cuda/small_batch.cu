@@ -2,7 +2,7 @@
 //
 // W is the first factor of m16n8k16, 16 of its rows at a time, and the rows of x are its 8 columns.
 // A warp takes a share of K, 64 at a time, that is whole cache lines of W. They travel to the
-// warp's own part of shared memory, kDepth - 1 tiles ahead of their use and across the tiles that
+// warp's own part of shared memory, kDepth - 1 chunks ahead of their use and across the tiles that
 // its block goes through; the first are asked for before the kernel in front has ended. The order
 // of k inside a product is free, so that a lane reads 16 bytes at once and then already holds the
 // fragments.
@@ -85,8 +85,9 @@ struct WeightStream {
         const int row = lane / 8 + 4 * i;
         // Rows behind the last one are read as the last; nobody stores them.
         const int64_t source = min((i < 2 ? rows.first : rows.second - 8) + row, p.n - 1);
-        if (there)
+        if (there) {
           CopyAsync(ring + slot * kChunkBytes + WeightPlace(row, piece), column + source * p.k);
+        }
       }
       if (++chunk == share.end) {
         chunk = share.begin;
