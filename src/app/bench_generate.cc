@@ -275,13 +275,13 @@ GenerateBenchResult BenchGeneration(const DecoderConfig& config, const std::stri
   result.batch =
       options.batch > 0 ? options.batch : LargestBatch(config, memory, max_tokens, element);
   double prefill = 0.0;
-  if (options.prefill) {
+  if (!options.no_prefill) {
     prefill = MeasurePrefill(decoder, result.batch, options.prompt);
     result.first_token_ms = 1e3 * prefill;
     ReleaseCachedMemory(device);
   }
   MeasureDecoding(decoder, options, result);
-  if (options.prefill) {
+  if (!options.no_prefill) {
     const double decode = result.step_ms / 1e3 * static_cast<double>(options.new_tokens - 1);
     result.whole_tokens_per_second =
         static_cast<double>(result.batch * options.new_tokens) / (prefill + decode);

@@ -18,10 +18,10 @@ namespace ckv {
 struct GenerateBenchOptions {
   int64_t prompt = 512;
   int64_t new_tokens = 128;
-  int64_t batch = 0;       // 0 = the largest that fits
-  double memory_gb = 0.0;  // 10^9 bytes that may be used; 0 = all that the device has
-  int64_t context = 0;     // measure at this length alone; 0 = over the new tokens
-  bool prefill = true;     // measure the prompt as well
+  int64_t batch = 0;        // 0 = the largest that fits
+  double memory_gb = 0.0;   // 10^9 bytes that may be used; 0 = all that the device has
+  int64_t context = 0;      // measure at this length alone; 0 = over the new tokens
+  bool no_prefill = false;  // measure steps alone, not the prompt
   std::string device = "auto";
   std::string precision = "bf16";  // bf16, fp16, fp32
 };

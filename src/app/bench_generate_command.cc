@@ -114,7 +114,7 @@ void AddBenchGenerateOptions(CLI::App& command, GenerateBenchOptions& bench) {
                   "For --batch auto: use so many 10^9 bytes, as a smaller card would; 0 = all")
       ->check(CLI::Range(0.0, 1e4))
       ->capture_default_str();
-  command.add_flag("!--no-prefill", bench.prefill, "Measure steps alone, not the prompt");
+  command.add_flag("--no-prefill", bench.no_prefill, "Measure steps alone, not the prompt");
   command.add_option("--device", bench.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--precision", bench.precision, "Of weights, keys and values")
       ->check(CLI::IsMember({"bf16", "fp16", "fp32"}))
