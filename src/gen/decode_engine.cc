@@ -211,6 +211,7 @@ void DecodeEngine::RunStep(int64_t batch, const DecodeAttentionScratch& scratch)
   Tensor logits = logits_.narrow(0, 0, batch);
   Project(stream, head_, linear_scratch_, logits);
   Choose(batch);
+  stores_.lengths.narrow(0, 0, batch).add_(1);
 }
 
 void DecodeEngine::RunLayer(Layer& layer, Tensor& stream, const DecodeAttentionScratch& scratch) {
@@ -246,15 +247,13 @@ void DecodeEngine::Choose(int64_t batch) {
   const Tensor logits = logits_.narrow(0, 0, batch);
   Tensor ids = tokens_.narrow(0, 0, batch);
   Tensor log_probs = log_probs_.narrow(0, 0, batch);
-  Tensor lengths = stores_.lengths.narrow(0, 0, batch);
   if (options_.sampling.greedy()) {
-    GreedyChoiceInto(logits, ids, log_probs, lengths);
+    GreedyChoiceInto(logits, ids, log_probs);
     return;
   }
   const Choice choice = ChooseTokens(logits, options_.sampling, uniform_.narrow(0, 0, batch));
   ids.copy_(choice.ids);
   log_probs.copy_(choice.log_probs);
-  lengths.add_(1);
 }
 
 void DecodeEngine::Fetch() {

@@ -100,17 +100,15 @@ void GateInto(const Tensor& packed, const std::string& activation, Tensor& out) 
 #endif
 }
 
-void GreedyChoiceInto(const Tensor& logits, Tensor& ids, Tensor& log_probs, Tensor& lengths) {
+void GreedyChoiceInto(const Tensor& logits, Tensor& ids, Tensor& log_probs) {
   CKV_CHECK(logits.dim() == 2 && logits.is_contiguous() && ids.is_contiguous() &&
                 log_probs.is_contiguous() && ids.numel() == logits.size(0) &&
-                log_probs.numel() == logits.size(0) && lengths.numel() == logits.size(0) &&
-                lengths.is_contiguous() && lengths.scalar_type() == at::kInt,
+                log_probs.numel() == logits.size(0),
             "choice from ", logits.sizes(), " into ", ids.sizes());
   if (!HasKernels(logits)) {
     const Tensor best = logits.argmax(1, /*keepdim=*/true);
     ids.copy_(best.squeeze(1));
     log_probs.copy_(at::log_softmax(logits, 1, log_probs.scalar_type()).gather(1, best).squeeze(1));
-    lengths.add_(1);
     return;
   }
 #ifdef CKV_HAVE_CUDA
@@ -119,7 +117,6 @@ void GreedyChoiceInto(const Tensor& logits, Tensor& ids, Tensor& log_probs, Tens
   params.logits = logits.data_ptr();
   params.ids = ids.data_ptr<int64_t>();
   params.log_probs = log_probs.data_ptr<float>();
-  params.lengths = lengths.data_ptr<int32_t>();
   params.batch = static_cast<int>(logits.size(0));
   params.vocab = static_cast<int>(logits.size(1));
   kernels::GreedyChoice(params, CurrentStream());

@@ -42,8 +42,7 @@ void RotateAndStore(const Tensor& packed, RotateTarget& target);
 void GateInto(const Tensor& packed, const std::string& activation, Tensor& out);
 
 // The likeliest token of each row of logits [B, V], the first of equal ones: ids [B] int64, and the
-// logarithm of its probability [B] fp32 (fp64 for doubles). The rows' lengths [B] int32 are counted
-// up, as the chosen tokens end the step.
-void GreedyChoiceInto(const Tensor& logits, Tensor& ids, Tensor& log_probs, Tensor& lengths);
+// logarithm of its probability [B] fp32 (fp64 for doubles).
+void GreedyChoiceInto(const Tensor& logits, Tensor& ids, Tensor& log_probs);
 
 }  // namespace ckv

@@ -145,7 +145,6 @@ __global__ __launch_bounds__(kGreedyThreads) void GreedyKernel(const GreedyParam
   if (threadIdx.x == 0) {
     p.ids[blockIdx.x] = best.id;
     p.log_probs[blockIdx.x] = -logf(best.sum);
-    ++p.lengths[blockIdx.x];
   }
 }
 

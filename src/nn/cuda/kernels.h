@@ -109,7 +109,6 @@ struct GreedyParams {
   const void* logits;  // [B, V]
   int64_t* ids;        // [B]
   float* log_probs;    // [B]
-  int32_t* lengths;    // [B], counted up by one
   int batch, vocab;
 };
 void GreedyChoice(const GreedyParams& params, CUstream_st* stream);
