@@ -21,7 +21,7 @@ ALLOWED = {
     "ckpt": ["base", "config"],
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
-    "gen": ["base", "config", "model", "kv", "nn", "text"],
+    "gen": ["base", "config", "sharing", "model", "kv", "nn", "text"],
     "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
     "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],
     "app": None,

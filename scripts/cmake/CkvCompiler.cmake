@@ -19,6 +19,11 @@ if(NOT CMAKE_CXX_COMPILER AND DEFINED ENV{CXX})
     message(STATUS "$ENV{CXX} has no shared libstdc++; using /usr/bin/g++ instead")
     set(CMAKE_C_COMPILER /usr/bin/gcc)
     set(CMAKE_CXX_COMPILER /usr/bin/g++)
+    # By the environment, which the search for a CUDA compiler reads too: with the other compiler as
+    # nvcc's, its archive would be linked after all.
+    set(ENV{CC} /usr/bin/gcc)
+    set(ENV{CXX} /usr/bin/g++)
+    set(ENV{CUDAHOSTCXX} /usr/bin/g++)
     set(CMAKE_CUDA_HOST_COMPILER /usr/bin/g++)
   endif()
 endif()

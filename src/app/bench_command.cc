@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "app/bench_generate.h"
 #include "app/bench_prefill.h"
 #include "app/bench_train.h"
 #include "app/command.h"
@@ -92,6 +93,7 @@ void AddBenchCommand(CLI::App& program) {
       ->capture_default_str();
   options->output.AddOptions(*train);
   train->callback([options] { BenchTrainByOptions(*options); });
+  AddBenchGenerate(*bench);
 }
 
 }  // namespace ckv

@@ -1,6 +1,7 @@
 #include "nn/device.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <torch/torch.h>
 
@@ -10,6 +11,8 @@
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <cuda_runtime_api.h>
 #endif
 
 namespace ckv {
@@ -89,6 +92,29 @@ int64_t PeakMemoryBytes(const at::Device& device) {
 void ResetPeakMemory(const at::Device& device) {
 #ifdef CKV_HAVE_CUDA
   if (device.is_cuda()) c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
+#else
+  static_cast<void>(device);
+#endif
+}
+
+int64_t FreeMemoryBytes(const at::Device& device) {
+#ifdef CKV_HAVE_CUDA
+  if (device.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(device);
+    size_t free = 0;
+    size_t total = 0;
+    CKV_CHECK(cudaMemGetInfo(&free, &total) == cudaSuccess, "memory of ", device.str());
+    return static_cast<int64_t>(free);
+  }
+#else
+  static_cast<void>(device);
+#endif
+  return static_cast<int64_t>(::sysconf(_SC_AVPHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+}
+
+void ReleaseCachedMemory(const at::Device& device) {
+#ifdef CKV_HAVE_CUDA
+  if (device.is_cuda()) c10::cuda::CUDACachingAllocator::emptyCache();
 #else
   static_cast<void>(device);
 #endif

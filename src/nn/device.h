@@ -25,6 +25,11 @@ int64_t PeakMemoryBytes(const at::Device& device);
 // Starts the peak of a GPU again from what is in use; the CPU's stays.
 void ResetPeakMemory(const at::Device& device);
 
+// Memory that a process could still take: on a GPU from the device, besides what LibTorch holds.
+int64_t FreeMemoryBytes(const at::Device& device);
+// Gives back what LibTorch holds on a GPU and nothing uses.
+void ReleaseCachedMemory(const at::Device& device);
+
 // Waits until the device has done all it was given.
 void Synchronize(const at::Device& device);
 
