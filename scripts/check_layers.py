@@ -21,6 +21,7 @@ ALLOWED = {
     "ckpt": ["base", "config"],
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
+    "convert": ["base", "config", "sharing", "nn", "kv", "model", "ckpt"],
     "gen": ["base", "config", "model", "kv", "nn", "text"],
     "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
     "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],

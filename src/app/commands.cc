@@ -10,6 +10,7 @@ void AddCommands(CLI::App& program) {
   AddEvalCommand(program);
   AddGenerateCommand(program);
   AddInspectCommand(program);
+  AddConvertCommand(program);
   AddPlotCommand(program);
   AddBenchCommand(program);
   AddCompletionCommand(program);

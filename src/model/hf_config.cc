@@ -1,6 +1,7 @@
 #include "model/hf_config.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -17,6 +18,32 @@ constexpr std::pair<const char*, const char*> kActivations[] = {
 bool IsPlain(const DecoderConfig& config) {
   return config.sharing() == KvSharingSpec(config.sharing().num_layers()) && !config.force_nodiag;
 }
+
+std::string ModelType(const DecoderConfig& config, HfFormat format) {
+  if (format == HfFormat::kLckv) return "lckv-llama";
+  if (IsPlain(config)) return "llama";
+  const bool published = format == HfFormat::kNative && config.sharing().symmetric();
+  return published ? "lckv-llama" : "crosskv-llama";
+}
+
+const char* Architecture(const std::string& model_type) {
+  return model_type == "llama"        ? "LlamaForCausalLM"
+         : model_type == "lckv-llama" ? "LCKVLlamaForCausalLM"
+                                      : "CrossKVForCausalLM";
+}
+
+bool AnyWindowed(const KvSharingSpec& spec) {
+  for (int layer = 0; layer < spec.num_layers(); ++layer) {
+    if (spec.windowed(layer)) return true;
+  }
+  return false;
+}
+
+// Keys that ToHfConfig does not always write, but that must not come back from another config.
+constexpr const char* kOwnKeys[] = {
+    "architectures",   "auto_map",       "layer_types",  "kv_sharing",          "forward_passes",
+    "backward_passes", "use_sequential", "force_nodiag", "sliding_window",      "rope_parameters",
+    "dtype",           "bos_token_id",   "eos_token_id", "transformers_version"};
 
 OrderedJson RopeScaling(const DecoderConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -129,14 +156,21 @@ std::optional<int64_t> TokenId(const HfReader& reader, const char* key) {
 
 }  // namespace
 
-OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype) {
-  const bool plain = IsPlain(config);
-  const bool symmetric = config.sharing().symmetric();
+OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype, HfFormat format) {
+  const std::string type = ModelType(config, format);
+  if (type == "lckv-llama" && !config.sharing().symmetric()) {
+    throw ConfigError("--to lckv", Str("'layer_types' cannot say ", config.sharing().ToString(),
+                                       ", where a layer has keys and values from different "
+                                       "layers; hf and crosskv can"));
+  }
   OrderedJson json;
-  json["architectures"] = {plain       ? "LlamaForCausalLM"
-                           : symmetric ? "LCKVLlamaForCausalLM"
-                                       : "CrossKVLlamaForCausalLM"};
-  json["model_type"] = plain ? "llama" : symmetric ? "lckv-llama" : "crosskv-llama";
+  json["architectures"] = {Architecture(type)};
+  if (type == "crosskv-llama" && format == HfFormat::kTransformers) {
+    json["auto_map"] = {{"AutoConfig", "configuration_crosskv.CrossKVConfig"},
+                        {"AutoModel", "modeling_crosskv.CrossKVModel"},
+                        {"AutoModelForCausalLM", "modeling_crosskv.CrossKVForCausalLM"}};
+  }
+  json["model_type"] = type;
   json["vocab_size"] = config.vocab_size;
   json["hidden_size"] = config.hidden_size;
   json["intermediate_size"] = config.intermediate_size;
@@ -156,8 +190,8 @@ OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype) {
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rope_theta"] = config.rope.theta;
   json["rope_scaling"] = RopeScaling(config);
-  if (!plain) {
-    json[symmetric ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
+  if (type != "llama") {
+    json[type == "lckv-llama" ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
     json["forward_passes"] = config.forward_passes;
     json["backward_passes"] = config.backward_passes;
     json["use_sequential"] = config.sequential;
@@ -171,12 +205,39 @@ OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype) {
   return json;
 }
 
+std::vector<std::string> ExportWarnings(const DecoderConfig& config, HfFormat format) {
+  std::vector<std::string> warnings;
+  if (format == HfFormat::kLckv && AnyWindowed(config.sharing())) {
+    warnings.push_back(Str("with FlashAttention the published implementation shows a windowed ",
+                           "layer one key more than sliding_window = ", *config.sliding_window));
+  }
+  if (format == HfFormat::kLckv && config.sharing().cyclic()) {
+    warnings.push_back(
+        "layers read layers above: the published implementation decodes such models token by token "
+        "with the previous token's keys hidden, so its generated text differs");
+  }
+  return warnings;
+}
+
+OrderedJson WithKeysOf(const Json& source, OrderedJson config) {
+  for (const auto& [key, value] : source.items()) {
+    const bool own = std::find(std::begin(kOwnKeys), std::end(kOwnKeys), key) != std::end(kOwnKeys);
+    if (!own && !config.contains(key)) config[key] = value;
+  }
+  const auto ends = source.find("eos_token_id");
+  if (ends != source.end() && ends->is_array()) config["eos_token_id"] = *ends;
+  return config;
+}
+
 DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   const HfReader reader(json, path);
   const auto type = reader.Need<std::string>("model_type");
   if (type != "llama" && type != "lckv-llama" && type != "crosskv-llama") {
     throw FormatError(path, "model_type",
                       Str("'", type, "' is not one of llama, lckv-llama, crosskv-llama"));
+  }
+  if (reader.Find("quantization_config") != nullptr) {
+    throw FormatError(path, "quantization_config", "quantised weights are not supported");
   }
   DecoderConfig config;
   config.vocab_size = reader.Need<int64_t>("vocab_size");
@@ -226,7 +287,8 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
     config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
     config.sequential = reader.Get("use_sequential", false);
     config.force_nodiag = reader.Get("force_nodiag", false);
-    config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
+    config.sliding_window = reader.Maybe<int64_t>("sliding_window");
+    if (type == "lckv-llama" && !config.sliding_window.has_value()) config.sliding_window = 4096;
   }
   try {
     ReadConfig(ConfigValue::Map(), config, "model");  // nothing to read, but all that must hold

@@ -1,0 +1,146 @@
+#include "convert/kv_projection.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+
+namespace ckv {
+namespace {
+
+constexpr int kMaxRounds = 500;
+constexpr double kConverged = 1e-13;  // relative gain of a round
+
+// [n, G, D, C (+ 1)] fp64 of n projections, a bias as the last column.
+Tensor StackHeads(const std::vector<KvProjection>& readers, int64_t head_dim) {
+  std::vector<Tensor> all;
+  for (const KvProjection& reader : readers) {
+    Tensor matrix = reader.weight.to(at::kDouble);
+    if (reader.bias.defined()) {
+      matrix = at::cat({matrix, reader.bias.to(at::kDouble).unsqueeze(1)}, 1);
+    }
+    all.push_back(matrix.view({-1, head_dim, matrix.size(1)}));
+  }
+  return at::stack(all);
+}
+
+KvProjection SplitBias(const Tensor& heads, const KvProjection& like) {
+  const Tensor matrix = heads.reshape({like.weight.size(0), -1});
+  KvProjection result;
+  result.weight = matrix.narrow(1, 0, like.weight.size(1)).contiguous();
+  if (like.bias.defined()) result.bias = matrix.select(1, like.weight.size(1)).contiguous();
+  return result;
+}
+
+// A group of turns that acts on heads. All tensors are batches of heads in the form that the group
+// works on: keys as complex rows, one a plane; values as matrices.
+class Turns {
+ public:
+  Turns(KvKind kind, int64_t head_dim) : keys_(kind == KvKind::kKeys), half_(head_dim / 2) {}
+
+  // [..., D, C] -> keys [..., D / 2, 1, C] complex, values [..., D, C].
+  Tensor FromHeads(const Tensor& heads) const {
+    if (!keys_) return heads;
+    return at::complex(heads.narrow(-2, 0, half_), heads.narrow(-2, half_, half_)).unsqueeze(-2);
+  }
+  Tensor ToHeads(const Tensor& form) const {
+    if (!keys_) return form;
+    const Tensor rows = form.squeeze(-2);
+    return at::cat({at::real(rows), at::imag(rows)}, -2);
+  }
+
+  // The turned `from` that is closest to `to`, for each matrix of the batch: Q = U V^H of the SVD
+  // U S V^H of to from^H. For keys that is a single number of absolute value 1.
+  Tensor Closest(const Tensor& from, const Tensor& to) const {
+    const Tensor product = at::matmul(to, from.conj().transpose(-2, -1));
+    if (keys_) {
+      const Tensor length = product.abs();
+      const Tensor unit = at::where(length > 0, product / length, at::ones_like(product));
+      return unit * from;
+    }
+    const auto [u, s, vh] = at::linalg_svd(product, /*full_matrices=*/false);
+    return at::matmul(at::matmul(u, vh), from);
+  }
+
+  // Where alternating starts: what all readers, stacked, have most of. [n, ..., R, C] -> [..., R,
+  // C]
+  Tensor Leading(const Tensor& readers) const {
+    const int64_t rows = readers.size(-2);
+    // [..., n R, C]
+    const Tensor stacked = readers.movedim(0, -3).flatten(-3, -2);
+    const auto [u, s, vh] = at::linalg_svd(stacked, /*full_matrices=*/false);
+    const int64_t rank = std::min(rows, s.size(-1));
+    const Tensor leading = s.narrow(-1, 0, rank).unsqueeze(-1) * vh.narrow(-2, 0, rank);
+    // A model narrower than its heads has fewer directions than rows.
+    return rank == rows ? leading : at::constant_pad_nd(leading, {0, 0, 0, rows - rank});
+  }
+
+ private:
+  bool keys_;
+  int64_t half_;
+};
+
+// Alternates between turning every reader to the mean and taking the mean, which lowers
+// sum_i |Q_i W_i - W|^2 in each half, until that stands still.
+Tensor AlternateToFit(const Turns& turns, const Tensor& readers, Tensor mean) {
+  double before = 0.0;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    mean = turns.Closest(readers, mean.unsqueeze(0)).mean(0);
+    // The sum of squares is that of the readers, which is fixed, less n times that of the mean.
+    const double size = mean.abs().square().sum().item<double>();
+    if (round > 0 && size - before <= kConverged * size) break;
+    before = size;
+  }
+  return mean;
+}
+
+}  // namespace
+
+KvProjection AverageProjection(const std::vector<KvProjection>& readers) {
+  CKV_CHECK(!readers.empty(), "nothing to average");
+  const auto mean = [&](Tensor KvProjection::*part) {
+    std::vector<Tensor> all;
+    const bool doubles = (readers.front().*part).scalar_type() == at::kDouble;
+    const at::ScalarType work = doubles ? at::kDouble : at::kFloat;
+    for (const KvProjection& reader : readers) all.push_back((reader.*part).to(work));
+    return at::stack(all).mean(0);
+  };
+  KvProjection result;
+  result.weight = mean(&KvProjection::weight);
+  if (readers.front().bias.defined()) result.bias = mean(&KvProjection::bias);
+  return result;
+}
+
+KvProjection AlignedProjection(const std::vector<KvProjection>& readers, KvKind kind,
+                               int64_t head_dim) {
+  CKV_CHECK(!readers.empty(), "nothing to fit");
+  const Turns turns(kind, head_dim);
+  const Tensor all = turns.FromHeads(StackHeads(readers, head_dim));
+  Tensor fit = AlternateToFit(turns, all, turns.Leading(all));
+  // The other starts guard against a poor local optimum; each head keeps its best.
+  const auto size = [](const Tensor& form, int64_t heads) {
+    return form.abs().square().reshape({heads, -1}).sum(1);
+  };
+  const int64_t heads = fit.size(0);
+  for (int64_t start = 0; start < all.size(0); ++start) {
+    const Tensor other = AlternateToFit(turns, all, all.select(0, start));
+    const Tensor better = size(other, heads) > size(fit, heads) * (1 + kConverged);
+    std::vector<int64_t> shape(static_cast<size_t>(fit.dim()), 1);
+    shape[0] = heads;
+    fit = at::where(better.view(shape), other, fit);
+  }
+  fit = turns.Closest(fit, all.mean(0));
+  return SplitBias(turns.ToHeads(fit), readers.front());
+}
+
+double AlignedDistance(const std::vector<KvProjection>& readers, const KvProjection& shared,
+                       KvKind kind, int64_t head_dim) {
+  const Turns turns(kind, head_dim);
+  const Tensor all = turns.FromHeads(StackHeads(readers, head_dim));
+  const Tensor fit = turns.FromHeads(StackHeads({shared}, head_dim));
+  return (turns.Closest(all, fit) - fit).abs().square().sum().item<double>();
+}
+
+}  // namespace ckv
