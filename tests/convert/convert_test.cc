@@ -221,6 +221,7 @@ TEST_F(ConvertTest, LckvFormatRefusesOrWarnsAboutWhatItCannotSay) {
   EXPECT_THAT(ErrorOf([&] { ConvertModel(options); }),
               HasSubstr("2: --to lckv: 'layer_types' cannot say 0_0/1_2"));
   options = OptionsFor(source(), out(), "0_2s_2");
+  options.window = 3;
   options.format = HfFormat::kLckv;
   const ConvertReport report = ConvertModel(options);
   ASSERT_EQ(report.warnings.size(), 2u);
