@@ -175,6 +175,28 @@ void RunConvert(ConvertCommand& command, bool method_given, bool ridge_given) {
   PrintReport(command, report, calibration.has_value() ? calibration->num_tokens() : 0);
 }
 
+void AddOutputOptions(CLI::App& command, ConvertCommand& values) {
+  command.add_option("--out", values.options.out, "Folder to make")
+      ->required()
+      ->type_name("FOLDER");
+  command
+      .add_option("--to", values.to,
+                  "Who will load it: this program; Transformers (hf, with modeling code beside "
+                  "it unless the model is plain); the published implementation (lckv)")
+      ->check(CLI::IsMember(KeysOf(kFormats)))
+      ->capture_default_str();
+  command.add_option("--dtype", values.dtype, "Type of the stored weights")
+      ->check(CLI::IsMember(KeysOf(kStoredTypes)))
+      ->capture_default_str();
+  command
+      .add_option("--max-shard-size", values.options.max_shard_bytes,
+                  "Larger models become several files, e.g. 500MB (default: 5GB)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::PositiveNumber)
+      ->type_name("SIZE");
+  values.output.AddJson(command);
+}
+
 void AddCalibrationOptions(CLI::App& command, ConvertCommand& values) {
   command
       .add_option("--data", values.data,
@@ -226,9 +248,7 @@ void AddConvertCommand(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "convert", "Import, export and re-shard models; make a shared-KV model from a full one");
   AddSourceOptions(*command, values->model);
-  command->add_option("--out", values->options.out, "Folder to make")
-      ->required()
-      ->type_name("FOLDER");
+  AddOutputOptions(*command, *values);
   AddSharingOptions(*command, *values);
   CLI::Option* method =
       command
@@ -244,22 +264,6 @@ void AddConvertCommand(CLI::App& program) {
                        "of the inputs")
           ->check(CLI::NonNegativeNumber)
           ->capture_default_str();
-  command
-      ->add_option("--to", values->to,
-                   "Who will load it: this program; Transformers (hf, with modeling code beside "
-                   "it unless the model is plain); the published implementation (lckv)")
-      ->check(CLI::IsMember(KeysOf(kFormats)))
-      ->capture_default_str();
-  command->add_option("--dtype", values->dtype, "Type of the stored weights")
-      ->check(CLI::IsMember(KeysOf(kStoredTypes)))
-      ->capture_default_str();
-  command
-      ->add_option("--max-shard-size", values->options.max_shard_bytes,
-                   "Larger models become several files, e.g. 500MB (default: 5GB)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->check(CLI::PositiveNumber)
-      ->type_name("SIZE");
-  values->output.AddJson(*command);
   command->footer(
       "Examples:\n"
       "  ckv convert Llama-160M --sharing '{preset: cla, factor: 2}' --out shared\n"

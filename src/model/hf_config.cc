@@ -64,6 +64,38 @@ OrderedJson RopeScaling(const DecoderConfig& config) {
   return scaling;
 }
 
+// The keys of a plain Llama.
+void WriteShape(const DecoderConfig& config, OrderedJson& json) {
+  json["vocab_size"] = config.vocab_size;
+  json["hidden_size"] = config.hidden_size;
+  json["intermediate_size"] = config.intermediate_size;
+  json["num_hidden_layers"] = config.layers();
+  json["num_attention_heads"] = config.num_attention_heads;
+  json["num_key_value_heads"] = config.kv_heads();
+  json["head_dim"] = config.head_width();
+  for (const auto& [ours, theirs] : kActivations) {
+    if (config.hidden_act == ours) json["hidden_act"] = theirs;
+  }
+  json["attention_bias"] = config.attention_bias;
+  json["attention_dropout"] = config.attention_dropout;
+  json["mlp_bias"] = config.mlp_bias;
+  json["tie_word_embeddings"] = config.tie_word_embeddings;
+  json["rms_norm_eps"] = config.rms_norm_eps;
+  json["initializer_range"] = config.initializer_range;
+  json["max_position_embeddings"] = config.max_position_embeddings;
+  json["rope_theta"] = config.rope.theta;
+  json["rope_scaling"] = RopeScaling(config);
+}
+
+// What shared layers need beyond the spec itself.
+void WritePasses(const DecoderConfig& config, OrderedJson& json) {
+  json["forward_passes"] = config.forward_passes;
+  json["backward_passes"] = config.backward_passes;
+  json["use_sequential"] = config.sequential;
+  json["force_nodiag"] = config.force_nodiag;
+  if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
+}
+
 // Reads keys of one JSON object with messages that name them.
 class HfReader {
  public:
@@ -144,6 +176,38 @@ void ReadRope(const HfReader& reader, DecoderConfig& config) {
   }
 }
 
+std::string Activation(const HfReader& reader) {
+  const auto act = reader.Get<std::string>("hidden_act", "silu");
+  for (const auto& [ours, theirs] : kActivations) {
+    if (act == theirs) return ours;
+  }
+  throw FormatError(reader.path(), "hidden_act",
+                    Str("'", act, "' is not one of silu, gelu, gelu_pytorch_tanh"));
+}
+
+// What `lckv-llama` and `crosskv-llama` say beyond `llama`.
+void ReadSharing(const HfReader& reader, const std::string& type, DecoderConfig& config) {
+  if (type == "crosskv-llama") {
+    config.kv_sharing =
+        ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
+    config.kv_sharing.set_origin(Str(reader.path(), ": kv_sharing"));
+    config.sliding_window = reader.Maybe<int64_t>("sliding_window");
+  } else {
+    const auto layer_types = reader.Maybe<std::string>("layer_types");
+    if (layer_types.has_value()) {
+      const KvSharingSpec spec = KvSharingSpec::ParseLayerTypes(
+          *layer_types, *config.num_layers, Str(reader.path(), ": layer_types"));
+      config.kv_sharing = ConfigValue::Scalar(spec.ToString(), /*quoted=*/true);
+    }
+    config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
+  }
+  config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
+  // The published implementation treats 0 as 1.
+  config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
+  config.sequential = reader.Get("use_sequential", false);
+  config.force_nodiag = reader.Get("force_nodiag", false);
+}
+
 // An end-of-sequence id may be a list there; the first one counts.
 std::optional<int64_t> TokenId(const HfReader& reader, const char* key) {
   const Json* value = reader.Find(key);
@@ -171,32 +235,10 @@ OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype, Hf
                         {"AutoModelForCausalLM", "modeling_crosskv.CrossKVForCausalLM"}};
   }
   json["model_type"] = type;
-  json["vocab_size"] = config.vocab_size;
-  json["hidden_size"] = config.hidden_size;
-  json["intermediate_size"] = config.intermediate_size;
-  json["num_hidden_layers"] = config.layers();
-  json["num_attention_heads"] = config.num_attention_heads;
-  json["num_key_value_heads"] = config.kv_heads();
-  json["head_dim"] = config.head_width();
-  for (const auto& [ours, theirs] : kActivations) {
-    if (config.hidden_act == ours) json["hidden_act"] = theirs;
-  }
-  json["attention_bias"] = config.attention_bias;
-  json["attention_dropout"] = config.attention_dropout;
-  json["mlp_bias"] = config.mlp_bias;
-  json["tie_word_embeddings"] = config.tie_word_embeddings;
-  json["rms_norm_eps"] = config.rms_norm_eps;
-  json["initializer_range"] = config.initializer_range;
-  json["max_position_embeddings"] = config.max_position_embeddings;
-  json["rope_theta"] = config.rope.theta;
-  json["rope_scaling"] = RopeScaling(config);
+  WriteShape(config, json);
   if (type != "llama") {
     json[type == "lckv-llama" ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
-    json["forward_passes"] = config.forward_passes;
-    json["backward_passes"] = config.backward_passes;
-    json["use_sequential"] = config.sequential;
-    json["force_nodiag"] = config.force_nodiag;
-    if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
+    WritePasses(config, json);
   }
   if (config.bos_token_id.has_value()) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_id.has_value()) json["eos_token_id"] = *config.eos_token_id;
@@ -239,6 +281,11 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   if (reader.Find("quantization_config") != nullptr) {
     throw FormatError(path, "quantization_config", "quantised weights are not supported");
   }
+  if (reader.Get("partial_rotary_factor", 1.0) != 1.0) {
+    throw FormatError(path, "partial_rotary_factor",
+                      "heads that are rotated in part only are not "
+                      "supported; expected 1");
+  }
   DecoderConfig config;
   config.vocab_size = reader.Need<int64_t>("vocab_size");
   config.hidden_size = reader.Need<int64_t>("hidden_size");
@@ -247,15 +294,7 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   config.num_attention_heads = reader.Need<int64_t>("num_attention_heads");
   config.num_key_value_heads = reader.Maybe<int64_t>("num_key_value_heads");
   config.head_dim = reader.Maybe<int64_t>("head_dim");
-  const auto act = reader.Get<std::string>("hidden_act", "silu");
-  config.hidden_act.clear();
-  for (const auto& [ours, theirs] : kActivations) {
-    if (act == theirs) config.hidden_act = ours;
-  }
-  if (config.hidden_act.empty()) {
-    throw FormatError(path, "hidden_act",
-                      Str("'", act, "' is not one of silu, gelu, gelu_pytorch_tanh"));
-  }
+  config.hidden_act = Activation(reader);
   config.attention_bias = reader.Get("attention_bias", false);
   config.attention_dropout = reader.Get("attention_dropout", 0.0);
   config.mlp_bias = reader.Get("mlp_bias", false);
@@ -267,29 +306,7 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   config.eos_token_id = TokenId(reader, "eos_token_id");
   ReadRope(reader, config);
 
-  if (type == "lckv-llama") {
-    const auto layer_types = reader.Maybe<std::string>("layer_types");
-    if (layer_types.has_value()) {
-      config.kv_sharing =
-          ConfigValue::Scalar(KvSharingSpec::ParseLayerTypes(*layer_types, *config.num_layers,
-                                                             Str(path, ": layer_types"))
-                                  .ToString(),
-                              /*quoted=*/true);
-    }
-  } else if (type == "crosskv-llama") {
-    config.kv_sharing =
-        ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
-    config.kv_sharing.set_origin(Str(path, ": kv_sharing"));
-  }
-  if (type != "llama") {
-    config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
-    // The published implementation treats 0 as 1.
-    config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
-    config.sequential = reader.Get("use_sequential", false);
-    config.force_nodiag = reader.Get("force_nodiag", false);
-    config.sliding_window = reader.Maybe<int64_t>("sliding_window");
-    if (type == "lckv-llama" && !config.sliding_window.has_value()) config.sliding_window = 4096;
-  }
+  if (type != "llama") ReadSharing(reader, type, config);
   try {
     ReadConfig(ConfigValue::Map(), config, "model");  // nothing to read, but all that must hold
     config.Resolve();

@@ -1,9 +1,14 @@
 #include "convert/convert.h"
 
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "base/signals.h"
 #include "convert/owner_projections.h"
 #include "tests/convert/model_folder.h"
 #include "tests/temp_dir.h"
@@ -12,10 +17,8 @@
 namespace ckv {
 namespace {
 
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 DecoderConfig ConvertConfig(const std::string& sharing, bool bias = false, bool tied = false) {
   DecoderConfig config = TinyConfig(sharing);
@@ -297,6 +300,19 @@ TEST_F(ConvertTest, AFailureHalfWayLeavesNothing) {
   const ConvertOptions options = OptionsFor(source(), out(), "0_1_2_2", "calibrated");
   EXPECT_THAT(ErrorOf([&] { ConvertModel(options, &empty); }), HasSubstr("1: "));
   EXPECT_THAT(Left(), ElementsAre("source"));
+}
+
+TEST_F(ConvertTest, ASignalStopsItAndLeavesNothing) {
+  WriteFolder(source(), ConvertConfig("0_1"));
+  const auto stopped = [&] {
+    WatchSignals();
+    ::raise(SIGTERM);
+    const std::string error = ErrorOf([&] { ConvertModel(OptionsFor(source(), out())); });
+    std::fprintf(stderr, "%s, left: %zu\n", error.c_str(), Left().size());
+    std::exit(0);
+  };
+  EXPECT_EXIT(stopped(), ::testing::ExitedWithCode(0),
+              "143: .*the conversion was stopped; nothing was written, left: 1");
 }
 
 TEST_F(ConvertTest, WhatAKilledRunLeftIsReplaced) {

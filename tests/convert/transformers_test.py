@@ -177,6 +177,26 @@ class TransformersTest(unittest.TestCase):
                     got = load(shared)(ids).logits
                 self.assertLess(difference(got, want), TOLERANCE)
 
+    def test_rope_scalings(self):
+        source = pathlib.Path(PROGRAMS["goldens"], "kv", "vanilla_gqa")
+        ids = load_file(source / "io.safetensors")["input_ids"]
+        for scaling in ({"rope_type": "linear", "factor": 4.0},
+                        {"rope_type": "dynamic", "factor": 4.0},
+                        {"rope_type": "yarn", "factor": 4.0,
+                         "original_max_position_embeddings": 16},
+                        {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
+                         "high_freq_factor": 4.0, "original_max_position_embeddings": 16}):
+            for layout in ("0_1_2_3_4_5", "0_4_4_4_4_5"):
+                with self.subTest(scaling["rope_type"], layout=layout), torch.no_grad():
+                    folder = self.dir / f"{scaling['rope_type']}{layout}"
+                    shutil.copytree(self.export(source, "--sharing", layout), folder)
+                    config = json.loads((folder / "config.json").read_text())
+                    config["max_position_embeddings"] = 16  # shorter than the text
+                    config["rope_scaling"] = scaling
+                    (folder / "config.json").write_text(json.dumps(config))
+                    want = self.logits_of_ckv(folder, {"input_ids": ids})
+                    self.assertLess(difference(load(folder)(ids).logits, want), TOLERANCE)
+
     def test_options_that_only_our_format_has(self):
         source = pathlib.Path(PROGRAMS["goldens"], "kv", "swa_cyclic")
         ids = load_file(source / "io.safetensors")["input_ids"]
