@@ -37,6 +37,7 @@ struct ConvertCommand {
   std::optional<int64_t> seq_len;
   std::optional<int64_t> batch_size;
   std::optional<std::string> device;
+  double max_shard_gb = 5.0;
   CommandOutput output;
 };
 
@@ -57,6 +58,26 @@ std::vector<std::string> KeysOf(const std::map<std::string, Value>& map) {
   std::vector<std::string> keys;
   for (const auto& item : map) keys.push_back(item.first);
   return keys;
+}
+
+void CheckRanges(const ConvertCommand& command) {
+  const std::pair<const char*, std::optional<int64_t>> counts[] = {
+      {"--tokens", command.tokens},
+      {"--seq-len", command.seq_len},
+      {"--batch-size", command.batch_size},
+      {"--window", command.options.window}};
+  for (const auto& [name, value] : counts) {
+    if (value.has_value() && *value < 1) {
+      throw ConfigError(name, Str(*value, ", but must be >= 1"));
+    }
+  }
+  // Written so that NaN fails too.
+  if (!(command.options.ridge >= 0.0)) {
+    throw ConfigError("--ridge", Str(command.options.ridge, ", but must be >= 0"));
+  }
+  if (!(command.max_shard_gb > 0.0 && command.max_shard_gb <= 1e6)) {
+    throw ConfigError("--max-shard-gb", Str(command.max_shard_gb, ", but must be > 0 and <= 1e6"));
+  }
 }
 
 // Options that only `calibrated` reads must not be given in vain, nor one of them be missing.
@@ -157,7 +178,9 @@ void RunConvert(ConvertCommand& command, bool method_given, bool ridge_given) {
   if (method_given && command.sharing.empty()) {
     throw ConfigError("--method", "needs --sharing: without it nothing is changed");
   }
+  CheckRanges(command);
   CheckCalibrationOptions(command, ridge_given);
+  options.max_shard_bytes = static_cast<int64_t>(command.max_shard_gb * 1e9);
   if (!command.sharing.empty()) {
     options.sharing = ReadYamlText(command.sharing, Str("--sharing ", command.sharing));
   }
@@ -189,11 +212,9 @@ void AddOutputOptions(CLI::App& command, ConvertCommand& values) {
       ->check(CLI::IsMember(KeysOf(kStoredTypes)))
       ->capture_default_str();
   command
-      .add_option("--max-shard-size", values.options.max_shard_bytes,
-                  "Larger models become several files, e.g. 500MB (default: 5GB)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->check(CLI::PositiveNumber)
-      ->type_name("SIZE");
+      .add_option("--max-shard-gb", values.max_shard_gb,
+                  "Larger models become several files; 1e9 bytes each")
+      ->capture_default_str();
   values.output.AddJson(command);
 }
 
@@ -202,18 +223,13 @@ void AddCalibrationOptions(CLI::App& command, ConvertCommand& values) {
       .add_option("--data", values.data,
                   "calibrated: sample text, a text file or a data set of `ckv data prepare`")
       ->type_name("PATH");
-  command
-      .add_option("--tokens", values.tokens,
-                  Str("calibrated: how many tokens of it, at most (default: ", kDefaultTokens, ")"))
-      ->check(CLI::PositiveNumber);
-  command
-      .add_option("--seq-len", values.seq_len,
-                  "calibrated: tokens of a sequence (default: as in training, else 1024)")
-      ->check(CLI::PositiveNumber);
-  command
-      .add_option("--batch-size", values.batch_size,
-                  Str("calibrated: sequences at once (default: ", kDefaultBatch, ")"))
-      ->check(CLI::PositiveNumber);
+  command.add_option(
+      "--tokens", values.tokens,
+      Str("calibrated: how many tokens of it, at most (default: ", kDefaultTokens, ")"));
+  command.add_option("--seq-len", values.seq_len,
+                     "calibrated: tokens of a sequence (default: as in training, else 1024)");
+  command.add_option("--batch-size", values.batch_size,
+                     Str("calibrated: sequences at once (default: ", kDefaultBatch, ")"));
   command.add_option("--device", values.device, "calibrated: auto, cpu, cuda or cuda:N")
       ->type_name("NAME");
 }
@@ -237,8 +253,7 @@ void AddSourceOptions(CLI::App& command, ModelArguments& model) {
 void AddSharingOptions(CLI::App& command, ConvertCommand& values) {
   command.add_option("--sharing", values.sharing,
                      "Make a model of this sharing: 0_5*4_6, '{preset: cla, factor: 2}', ...");
-  command.add_option("--window", values.options.window, "Keys that layers marked s see")
-      ->check(CLI::PositiveNumber);
+  command.add_option("--window", values.options.window, "Keys that layers marked s see");
 }
 
 }  // namespace
@@ -262,7 +277,6 @@ void AddConvertCommand(CLI::App& program) {
           ->add_option("--ridge", values->options.ridge,
                        "calibrated: pull towards the readers' mean, relative to the mean square "
                        "of the inputs")
-          ->check(CLI::NonNegativeNumber)
           ->capture_default_str();
   command->footer(
       "Examples:\n"

@@ -51,7 +51,7 @@ TEST_F(ConvertCommandTest, ReportsWhatItMade) {
 }
 
 TEST_F(ConvertCommandTest, ACopyGivesTheSameLoss) {
-  RunCkvJson(Convert({"--to", "hf", "--max-shard-size", "10KB"}));
+  RunCkvJson(Convert({"--to", "hf", "--max-shard-gb", "0.00001"}));
   EXPECT_FALSE(FileExists(Path("out/model.safetensors")));
   EXPECT_EQ(Loss("out"), Loss("full"));
 }
@@ -104,6 +104,19 @@ TEST_F(ConvertCommandTest, RefusesOptionsThatWouldDoNothing) {
                 HasSubstr(option.front() + ": is for --method calibrated"));
   }
   EXPECT_FALSE(FileExists(Path("out")));
+}
+
+TEST_F(ConvertCommandTest, RefusesNumbersOutOfRange) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--tokens", "0", "must be >= 1"},       {"--seq-len", "-1", "must be >= 1"},
+      {"--batch-size", "0", "must be >= 1"},   {"--window", "0", "must be >= 1"},
+      {"--ridge", "-0.1", "must be >= 0"},     {"--ridge", "nan", "must be >= 0"},
+      {"--max-shard-gb", "0", "must be > 0"},  {"--max-shard-gb", "nan", "must be > 0"},
+      {"--max-shard-gb", "1e9", "must be > 0"}};
+  for (const std::vector<std::string>& words : cases) {
+    EXPECT_THAT(CkvError(kExitConfig, Convert({words[0], words[1]})),
+                ::testing::AllOf(::testing::StartsWith(words[0]), HasSubstr(words[2])));
+  }
 }
 
 TEST_F(ConvertCommandTest, RefusesWhatDoesNotFitBeforeAnyWork) {
