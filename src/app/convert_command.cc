@@ -44,7 +44,7 @@ struct ConvertCommand {
 constexpr int64_t kDefaultTokens = 131072;
 constexpr int64_t kDefaultBatch = 8;
 
-const std::map<std::string, HfFormat> kFormats = {
+const std::map<std::string, HfFormat> kFolderFormats = {
     {"crosskv", HfFormat::kNative}, {"hf", HfFormat::kTransformers}, {"lckv", HfFormat::kLckv}};
 const std::map<std::string, std::optional<SafetensorsDtype>> kStoredTypes = {
     {"keep", std::nullopt},
@@ -184,7 +184,7 @@ void RunConvert(ConvertCommand& command, bool method_given, bool ridge_given) {
   if (!command.sharing.empty()) {
     options.sharing = ReadYamlText(command.sharing, Str("--sharing ", command.sharing));
   }
-  options.format = kFormats.at(command.to);
+  options.format = kFolderFormats.at(command.to);
   options.dtype = kStoredTypes.at(command.dtype);
   options.source = FindModelFolder(command.model.path, command.model.checkpoint);
   const bool mean = FileExists(JoinPath(options.source, "ema.safetensors"));
@@ -206,7 +206,7 @@ void AddOutputOptions(CLI::App& command, ConvertCommand& values) {
       .add_option("--to", values.to,
                   "Who will load it: this program; Transformers (hf, with modeling code beside "
                   "it unless the model is plain); the published implementation (lckv)")
-      ->check(CLI::IsMember(KeysOf(kFormats)))
+      ->check(CLI::IsMember(KeysOf(kFolderFormats)))
       ->capture_default_str();
   command.add_option("--dtype", values.dtype, "Type of the stored weights")
       ->check(CLI::IsMember(KeysOf(kStoredTypes)))
