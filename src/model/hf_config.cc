@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -127,6 +128,21 @@ class HfReader {
     return value == nullptr ? std::nullopt : std::optional<T>(Convert<T>(*value, key));
   }
 
+  // Products of two sizes must fit.
+  std::optional<int64_t> MaybeSize(const char* key) const {
+    constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+    const std::optional<int64_t> size = Maybe<int64_t>(key);
+    if (size.has_value() && (*size < 1 || *size > kMaxSize)) {
+      throw FormatError(path_, key, Str(*size, ", but must be 1 to ", kMaxSize));
+    }
+    return size;
+  }
+
+  int64_t NeedSize(const char* key) const {
+    Need<int64_t>(key);
+    return *MaybeSize(key);
+  }
+
   const std::string& path() const { return path_; }
 
  private:
@@ -190,13 +206,13 @@ void ReadSharing(const HfReader& reader, const std::string& type, DecoderConfig&
   if (type == "crosskv-llama") {
     config.kv_sharing =
         ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
-    config.kv_sharing.set_origin(Str(reader.path(), ": kv_sharing"));
+    config.kv_sharing.set_origin("kv_sharing");
     config.sliding_window = reader.Maybe<int64_t>("sliding_window");
   } else {
     const auto layer_types = reader.Maybe<std::string>("layer_types");
     if (layer_types.has_value()) {
-      const KvSharingSpec spec = KvSharingSpec::ParseLayerTypes(
-          *layer_types, *config.num_layers, Str(reader.path(), ": layer_types"));
+      const KvSharingSpec spec =
+          KvSharingSpec::ParseLayerTypes(*layer_types, *config.num_layers, "layer_types");
       config.kv_sharing = ConfigValue::Scalar(spec.ToString(), /*quoted=*/true);
     }
     config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
@@ -287,13 +303,13 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
                       "supported; expected 1");
   }
   DecoderConfig config;
-  config.vocab_size = reader.Need<int64_t>("vocab_size");
-  config.hidden_size = reader.Need<int64_t>("hidden_size");
-  config.intermediate_size = reader.Need<int64_t>("intermediate_size");
-  config.num_layers = reader.Need<int64_t>("num_hidden_layers");
-  config.num_attention_heads = reader.Need<int64_t>("num_attention_heads");
-  config.num_key_value_heads = reader.Maybe<int64_t>("num_key_value_heads");
-  config.head_dim = reader.Maybe<int64_t>("head_dim");
+  config.vocab_size = reader.NeedSize("vocab_size");
+  config.hidden_size = reader.NeedSize("hidden_size");
+  config.intermediate_size = reader.NeedSize("intermediate_size");
+  config.num_layers = reader.NeedSize("num_hidden_layers");
+  config.num_attention_heads = reader.NeedSize("num_attention_heads");
+  config.num_key_value_heads = reader.MaybeSize("num_key_value_heads");
+  config.head_dim = reader.MaybeSize("head_dim");
   config.hidden_act = Activation(reader);
   config.attention_bias = reader.Get("attention_bias", false);
   config.attention_dropout = reader.Get("attention_dropout", 0.0);
@@ -306,8 +322,8 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   config.eos_token_id = TokenId(reader, "eos_token_id");
   ReadRope(reader, config);
 
-  if (type != "llama") ReadSharing(reader, type, config);
   try {
+    if (type != "llama") ReadSharing(reader, type, config);
     ReadConfig(ConfigValue::Map(), config, "model");  // nothing to read, but all that must hold
     config.Resolve();
   } catch (const ConfigError& error) {

@@ -66,6 +66,23 @@ TEST(FromHfConfig, RefusesWhatWouldChangeTheMaths) {
             "3: c.json: quantization_config: quantised weights are not supported");
 }
 
+TEST(FromHfConfig, ABrokenConfigIsABrokenFile) {
+  Json json = Written(TinyConfig("0_2_2"));
+  json["num_hidden_layers"] = 2;
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 24),
+            "3: c.json: layer_types: ");
+  json = Written(TinyConfig("0_1/0"));
+  json["kv_sharing"] = "0_7";
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 23),
+            "3: c.json: kv_sharing: ");
+  for (const char* key : {"vocab_size", "head_dim", "num_key_value_heads"}) {
+    json = Written(TinyConfig("0_1"));
+    json[key] = int64_t{1} << 62;
+    EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }),
+              Str("3: c.json: ", key, ": 4611686018427387904, but must be 1 to 2147483647"));
+  }
+}
+
 // Whatever the defaults of a new model are.
 TEST(FromHfConfig, PublishedConfigsKeepTheDefaultsOfTheirImplementation) {
   Json json = Written(TinyConfig("0_2_2"));
