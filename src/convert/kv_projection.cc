@@ -10,8 +10,9 @@
 namespace ckv {
 namespace {
 
-constexpr int kMaxRounds = 500;
-constexpr double kConverged = 1e-13;  // relative gain of a round
+constexpr int kMaxRounds = 200;
+constexpr double kConverged = 1e-12;  // relative gain of a round
+constexpr int64_t kMaxReaderStarts = 4;
 
 // [n, G, D, C (+ 1)] fp64 of n projections, a bias as the last column.
 Tensor StackHeads(const std::vector<KvProjection>& readers, int64_t head_dim) {
@@ -64,23 +65,24 @@ class Turns {
     return at::matmul(at::matmul(u, vh), from);
   }
 
-  // Where alternating starts: what all readers, stacked, have most of. [n, ..., R, C] -> [..., R,
-  // C]
+  // Where alternating starts: the rows that all readers, stacked, have most of. That is S V^H of
+  // the truncated SVD, taken from the eigenvectors of the smaller product. [n, ..., R, C] -> [...,
+  // R, C]
   Tensor Leading(const Tensor& readers) const {
     const int64_t rows = readers.size(-2);
-    // [..., n R, C]
-    const Tensor stacked = readers.movedim(0, -3).flatten(-3, -2);
-    const auto [u, s, vh] = at::linalg_svd(stacked, /*full_matrices=*/false);
-    const int64_t rank = std::min(rows, s.size(-1));
-    const Tensor leading = s.narrow(-1, 0, rank).unsqueeze(-1) * vh.narrow(-2, 0, rank);
-    // A model narrower than its heads has fewer directions than rows.
-    return rank == rows ? leading : at::constant_pad_nd(leading, {0, 0, 0, rows - rank});
+    const Tensor stacked = readers.movedim(0, -3).flatten(-3, -2);  // [..., n R, C]
+    const Tensor gram = at::matmul(stacked, stacked.conj().transpose(-2, -1));
+    const Tensor vectors = std::get<1>(at::linalg_eigh(gram));  // the largest come last
+    const Tensor top = vectors.narrow(-1, stacked.size(-2) - rows, rows);
+    return at::matmul(top.conj().transpose(-2, -1), stacked);
   }
 
  private:
   bool keys_;
   int64_t half_;
 };
+
+double SquaredSize(const Tensor& form) { return form.abs().square().sum().item<double>(); }
 
 // Alternates between turning every reader to the mean and taking the mean, which lowers
 // sum_i |Q_i W_i - W|^2 in each half, until that stands still.
@@ -89,11 +91,24 @@ Tensor AlternateToFit(const Turns& turns, const Tensor& readers, Tensor mean) {
   for (int round = 0; round < kMaxRounds; ++round) {
     mean = turns.Closest(readers, mean.unsqueeze(0)).mean(0);
     // The sum of squares is that of the readers, which is fixed, less n times that of the mean.
-    const double size = mean.abs().square().sum().item<double>();
+    const double size = SquaredSize(mean);
     if (round > 0 && size - before <= kConverged * size) break;
     before = size;
   }
   return mean;
+}
+
+// One head: [n, D, C] of the readers -> [D, C].
+Tensor FitHead(const Turns& turns, const Tensor& readers) {
+  const Tensor all = turns.FromHeads(readers);
+  Tensor best = AlternateToFit(turns, all, turns.Leading(all));
+  // Other starts guard against a poor local optimum.
+  const int64_t starts = std::min(all.size(0), kMaxReaderStarts);
+  for (int64_t start = 0; start < starts; ++start) {
+    const Tensor other = AlternateToFit(turns, all, all.select(0, start));
+    if (SquaredSize(other) > SquaredSize(best)) best = other;
+  }
+  return turns.ToHeads(turns.Closest(best, all.mean(0)));
 }
 
 }  // namespace
@@ -117,22 +132,12 @@ KvProjection AlignedProjection(const std::vector<KvProjection>& readers, KvKind 
                                int64_t head_dim) {
   CKV_CHECK(!readers.empty(), "nothing to fit");
   const Turns turns(kind, head_dim);
-  const Tensor all = turns.FromHeads(StackHeads(readers, head_dim));
-  Tensor fit = AlternateToFit(turns, all, turns.Leading(all));
-  // The other starts guard against a poor local optimum; each head keeps its best.
-  const auto size = [](const Tensor& form, int64_t heads) {
-    return form.abs().square().reshape({heads, -1}).sum(1);
-  };
-  const int64_t heads = fit.size(0);
-  for (int64_t start = 0; start < all.size(0); ++start) {
-    const Tensor other = AlternateToFit(turns, all, all.select(0, start));
-    const Tensor better = size(other, heads) > size(fit, heads) * (1 + kConverged);
-    std::vector<int64_t> shape(static_cast<size_t>(fit.dim()), 1);
-    shape[0] = heads;
-    fit = at::where(better.view(shape), other, fit);
+  const Tensor heads = StackHeads(readers, head_dim);
+  std::vector<Tensor> fits;
+  for (int64_t head = 0; head < heads.size(1); ++head) {
+    fits.push_back(FitHead(turns, heads.select(1, head)));
   }
-  fit = turns.Closest(fit, all.mean(0));
-  return SplitBias(turns.ToHeads(fit), readers.front());
+  return SplitBias(at::stack(fits), readers.front());
 }
 
 double AlignedDistance(const std::vector<KvProjection>& readers, const KvProjection& shared,
@@ -140,7 +145,7 @@ double AlignedDistance(const std::vector<KvProjection>& readers, const KvProject
   const Turns turns(kind, head_dim);
   const Tensor all = turns.FromHeads(StackHeads(readers, head_dim));
   const Tensor fit = turns.FromHeads(StackHeads({shared}, head_dim));
-  return (turns.Closest(all, fit) - fit).abs().square().sum().item<double>();
+  return SquaredSize(turns.Closest(all, fit) - fit);
 }
 
 }  // namespace ckv
