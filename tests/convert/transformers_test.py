@@ -226,6 +226,7 @@ class TransformersTest(unittest.TestCase):
                 for tensor, value in want.items():
                     self.assertTrue(torch.equal(got[tensor], value), tensor)
 
+    @unittest.skipIf(transformers.__version__ >= "5", "rewrites SentencePiece models when loading")
     def test_tokenizer_gives_the_same_ids(self):
         corpus = self.dir / "corpus.txt"
         run("ckv", "data", "stories", "--count", "600", "--seed", "3", "--out", corpus)
