@@ -10,8 +10,9 @@
 namespace ckv {
 namespace {
 
-constexpr int kMaxRounds = 200;
-constexpr double kConverged = 1e-12;  // relative gain of a round
+constexpr int kTrialRounds = 10;
+constexpr int kMaxRounds = 100;
+constexpr double kConverged = 1e-10;  // relative gain of a round
 constexpr int64_t kMaxReaderStarts = 4;
 
 // [n, G, D, C (+ 1)] fp64 of n projections, a bias as the last column.
@@ -86,9 +87,9 @@ double SquaredSize(const Tensor& form) { return form.abs().square().sum().item<d
 
 // Alternates between turning every reader to the mean and taking the mean, which lowers
 // sum_i |Q_i W_i - W|^2 in each half, until that stands still.
-Tensor AlternateToFit(const Turns& turns, const Tensor& readers, Tensor mean) {
+Tensor AlternateToFit(const Turns& turns, const Tensor& readers, Tensor mean, int max_rounds) {
   double before = 0.0;
-  for (int round = 0; round < kMaxRounds; ++round) {
+  for (int round = 0; round < max_rounds; ++round) {
     mean = turns.Closest(readers, mean.unsqueeze(0)).mean(0);
     // The sum of squares is that of the readers, which is fixed, less n times that of the mean.
     const double size = SquaredSize(mean);
@@ -100,15 +101,19 @@ Tensor AlternateToFit(const Turns& turns, const Tensor& readers, Tensor mean) {
 
 // One head: [n, D, C] of the readers -> [D, C].
 Tensor FitHead(const Turns& turns, const Tensor& readers) {
-  const Tensor all = turns.FromHeads(readers);
-  Tensor best = AlternateToFit(turns, all, turns.Leading(all));
+  // Turns act on rows, so the work can be done in an orthonormal basis of what the rows span, which
+  // is much narrower than the model for few readers.
+  const auto [basis, factor] = at::linalg_qr(readers.flatten(0, 1).t());  // [C, K], [K, n D]
+  const Tensor all = turns.FromHeads(factor.t().reshape({readers.size(0), readers.size(1), -1}));
+  Tensor best = AlternateToFit(turns, all, turns.Leading(all), kTrialRounds);
   // Other starts guard against a poor local optimum.
   const int64_t starts = std::min(all.size(0), kMaxReaderStarts);
   for (int64_t start = 0; start < starts; ++start) {
-    const Tensor other = AlternateToFit(turns, all, all.select(0, start));
+    const Tensor other = AlternateToFit(turns, all, all.select(0, start), kTrialRounds);
     if (SquaredSize(other) > SquaredSize(best)) best = other;
   }
-  return turns.ToHeads(turns.Closest(best, all.mean(0)));
+  best = AlternateToFit(turns, all, best, kMaxRounds);
+  return turns.ToHeads(turns.Closest(best, all.mean(0))).mm(basis.t());
 }
 
 }  // namespace

@@ -23,7 +23,7 @@
 //           are found from the leading singular vector of the stacked rows, then by alternating
 //           between angles and mean, each of which is solved exactly. Values alternate likewise
 //           between Procrustes turns and mean, from the rank-D truncated SVD of the stacked heads;
-//           both start again from a few readers, and a head keeps the best end.
+//           both start again from a few readers, and a head goes on from the best.
 //
 //           The fit determines W up to one turn P common to all readers. As queries and output
 //           projections are not changed, the basis matters: taken is the P for which P W is
