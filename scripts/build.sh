@@ -27,8 +27,22 @@ done
 if (($#)); then shift; fi  # the rest is for building
 
 setup_arguments=()
-if [[ $preset == gpu ]]; then setup_arguments=(--required-only); fi
+case $preset in
+  gpu) setup_arguments=(--required-only) ;;
+  ci | dev) setup_arguments=(--tests) ;;
+esac
 scripts/setup.sh "${setup_arguments[@]}"
+
+# Tests that need Python packages get the interpreter that has them, or are skipped.
+test_arguments=()
+if [[ $preset == ci || $preset == dev ]]; then
+  if [[ -f $TEST_VENV/$TEST_TOOLS_FAST ]]; then
+    test_arguments+=(-D "CKV_TENSORBOARD_PYTHON=$TEST_VENV/bin/python3")
+  fi
+  if [[ -f $TEST_VENV/$TEST_TOOLS_SLOW ]]; then
+    test_arguments+=(-D "CKV_TRANSFORMERS_PYTHON=$TEST_VENV/bin/python3")
+  fi
+fi
 
 # Eight files that include LibTorch, compiled as one, take up to 3 GB.
 jobs_for_memory=$(awk '/^MemAvailable:/ { print int($2 / 3e6) }' /proc/meminfo)
@@ -41,7 +55,7 @@ trap 'rm -f "$log"' EXIT
 start=$SECONDS
 say "configuring preset $preset"
 if ! cmake --preset "$preset" -D CKV_TORCH_PYTHON="$(<"$TORCH_PYTHON_FILE")" \
-  "${configure_arguments[@]}" >"$log" 2>&1; then
+  "${test_arguments[@]}" "${configure_arguments[@]}" >"$log" 2>&1; then
   cat "$log" >&2
   fail 1 "configuring preset $preset failed"
 fi

@@ -22,6 +22,7 @@ ALLOWED = {
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
     "gen": ["base", "config", "sharing", "model", "kv", "nn", "text"],
+    "convert": ["base", "config", "sharing", "nn", "kv", "model", "ckpt"],
     "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
     "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],
     "app": None,

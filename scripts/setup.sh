@@ -2,15 +2,21 @@
 # Installs what building, testing and running CrossKV needs, and says what it does. Repeatable: what
 # is there is left alone, and what an interrupted call left half done is completed.
 #
-# usage: scripts/setup.sh [--required-only]
+# usage: scripts/setup.sh [--required-only] [--tests | --all-tests]
 #
 #   --required-only   does not try to install optional packages (hosts without internet)
+#   --tests           also Python packages that the fast tests use: tensorboard
+#   --all-tests       also those of the slow ones: transformers, sentencepiece
 #
 # 1. Packages of Debian 12 or Ubuntu 24.04, as root or through sudo. Required ones must be there in
 #    the end; optional ones that cannot be had are left out with a line.
 # 2. LibTorch: the wheel torch==2.11.0. From CKV_TORCH if that is set (a virtual environment, or an
 #    interpreter; a folder that does not exist becomes a virtual environment); else from .venv; else
 #    from the python3 on PATH if it has that version; else it is installed into .venv.
+#
+# 3. With --tests or --all-tests: the virtual environment build/test-venv with pinned packages. It
+#    sees LibTorch's torch without a copy of its own. Optional: where the packages cannot be had, the
+#    tests that need them are skipped.
 #
 # Writes the chosen interpreter to build/torch-python.
 #
@@ -22,12 +28,16 @@ TORCH_VERSION=2.11.0
 EXIT_FAILED=1 EXIT_USAGE=2 EXIT_PACKAGES=3 EXIT_CKV_TORCH=4
 
 required_only=no
-case ${1-} in
-  '') ;;
-  --required-only) required_only=yes ;;
-  -h | --help) print_help && exit 0 ;;
-  *) fail $EXIT_USAGE "unknown argument '$1'" ;;
-esac
+test_tools=()
+for argument in "$@"; do
+  case $argument in
+    --required-only) required_only=yes ;;
+    --tests) test_tools=("$TEST_TOOLS_FAST") ;;
+    --all-tests) test_tools=("$TEST_TOOLS_FAST" "$TEST_TOOLS_SLOW") ;;
+    -h | --help) print_help && exit 0 ;;
+    *) fail $EXIT_USAGE "unknown argument '$argument'" ;;
+  esac
+done
 
 # package=what shows that it is there without the package: a command on PATH or a header.
 REQUIRED=(
@@ -40,6 +50,13 @@ OPTIONAL=(
   ccache=ccache libzstd-dev=zstd.h zlib1g-dev=zlib.h libgloo-dev=gloo/algorithm.h
   sentencepiece=spm_train gnuplot-nox=gnuplot clang-format-14=clang-format-14 shellcheck=shellcheck
 )
+# What pip installs for each set of test tools.
+declare -A TEST_TOOLS=(
+  ["$TEST_TOOLS_FAST"]="tensorboard==2.20.0"
+  ["$TEST_TOOLS_SLOW"]="transformers==4.57.6 sentencepiece==0.2.1 protobuf==6.33.1 safetensors==0.7.0"
+)
+# Sets of test tools that could not be installed.
+TOOLS_LEFT_OUT_FILE=$ROOT/build/test-tools-left-out
 # Optional packages that could not be installed, so that a second call does not try again.
 LEFT_OUT_FILE=$ROOT/build/packages-left-out
 
@@ -249,3 +266,39 @@ if [[ ! -f $TORCH_PYTHON_FILE || $(<"$TORCH_PYTHON_FILE") != "$python" ]]; then
   echo "$python" >"$TORCH_PYTHON_FILE"
 fi
 say "LibTorch $TORCH_VERSION of $python"
+
+# --- tools of the tests --------------------------------------------------------------------------
+
+# Installs the set $1 into build/test-venv; leaves the set's name in the environment when complete.
+install_test_tools() {
+  local log packages
+  read -ra packages <<<"${TEST_TOOLS[$1]}"
+  if [[ ! -x $TEST_VENV/bin/python3 ]]; then
+    # Of the same interpreter as torch, whose compiled modules it is to load.
+    "$python" -m venv --clear "$TEST_VENV" >/dev/null 2>&1 || return 1
+  fi
+  say "installing ${packages[*]} into ${TEST_VENV#"$ROOT"/} (optional, for tests)"
+  log=$(mktemp)
+  if ! "$TEST_VENV/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input \
+    --retries 1 --timeout 20 "${packages[@]}" >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+  # Packages of torch's environment come behind those of this one.
+  "$python" -c 'from importlib.util import find_spec; print(find_spec("torch").origin[:-18])' \
+    >"$("$TEST_VENV/bin/python3" -c 'import site; print(site.getsitepackages()[0])')/torch.pth"
+  echo "$python ${TEST_TOOLS[$1]}" >"$TEST_VENV/$1"
+}
+
+for tools in "${test_tools[@]}"; do
+  if [[ -f $TEST_VENV/$tools && $(<"$TEST_VENV/$tools") == "$python ${TEST_TOOLS[$tools]}" ]]; then
+    continue
+  elif grep -qxF "$tools" "$TOOLS_LEFT_OUT_FILE" 2>/dev/null; then
+    say "tests: done without $tools (optional; remove ${TOOLS_LEFT_OUT_FILE#"$ROOT"/} to try again)"
+  elif ! install_test_tools "$tools"; then
+    echo "$tools" >>"$TOOLS_LEFT_OUT_FILE"
+    say "tests: $tools could not be installed; the tests that need it are skipped"
+  fi
+done

@@ -37,6 +37,7 @@ run_tests() {
   say "the tests of preset $preset took $((SECONDS - start)) s"
 }
 
+if [[ $all == yes ]]; then scripts/setup.sh --all-tests; fi
 scripts/build.sh ci
 run_tests ci "$@"
 scripts/build.sh asan

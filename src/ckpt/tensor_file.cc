@@ -35,20 +35,6 @@ constexpr DtypeRow kDtypes[] = {
     {SafetensorsDtype::kU16, at::kUInt16},
 };
 
-at::ScalarType MemoryDtype(SafetensorsDtype dtype) {
-  for (const DtypeRow& row : kDtypes) {
-    if (row.file == dtype) return row.memory;
-  }
-  throw InternalError("a safetensors dtype without a counterpart");
-}
-
-SafetensorsDtype FileDtype(at::ScalarType dtype) {
-  for (const DtypeRow& row : kDtypes) {
-    if (row.memory == dtype) return row.file;
-  }
-  throw InternalError(Str("dtype ", at::toString(dtype), " cannot be stored"));
-}
-
 std::vector<std::string> IndexedFiles(const std::string& folder, const std::string& index_path,
                                       std::map<std::string, std::string>* places) {
   const Json index = ReadJsonFile(index_path);
@@ -78,6 +64,20 @@ std::vector<std::string> IndexedFiles(const std::string& folder, const std::stri
 }
 
 }  // namespace
+
+at::ScalarType MemoryDtype(SafetensorsDtype dtype) {
+  for (const DtypeRow& row : kDtypes) {
+    if (row.file == dtype) return row.memory;
+  }
+  throw InternalError("a safetensors dtype without a counterpart");
+}
+
+SafetensorsDtype FileDtype(at::ScalarType dtype) {
+  for (const DtypeRow& row : kDtypes) {
+    if (row.memory == dtype) return row.file;
+  }
+  throw InternalError(Str("dtype ", at::toString(dtype), " cannot be stored"));
+}
 
 TensorFile::TensorFile(const std::string& path)
     : path_(path), file_(path), header_(ParseSafetensorsHeader(file_.data(), file_.size(), path)) {}
@@ -142,6 +142,10 @@ Tensor TensorFiles::Read(const std::string& name) const { return FileOf(name).Re
 
 const std::vector<int64_t>& TensorFiles::Shape(const std::string& name) const {
   return FileOf(name).header().Find(name)->shape;
+}
+
+SafetensorsDtype TensorFiles::Dtype(const std::string& name) const {
+  return FileOf(name).header().Find(name)->dtype;
 }
 
 const std::string& TensorFiles::PathOf(const std::string& name) const {

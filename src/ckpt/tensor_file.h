@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include "base/file.h"
 #include "base/safetensors.h"
@@ -15,6 +16,11 @@ namespace ckv {
 
 using at::Tensor;
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// The dtype that a tensor of that type is stored with, and back. Throws InternalError for a type
+// that no file can hold.
+SafetensorsDtype FileDtype(at::ScalarType dtype);
+at::ScalarType MemoryDtype(SafetensorsDtype dtype);
 
 // A file opened for reading; the header is checked, tensors are read when asked for.
 class TensorFile {
@@ -45,8 +51,9 @@ class TensorFiles {
   std::vector<std::string> Names() const;
   bool Has(const std::string& name) const { return places_.count(name) != 0; }
   Tensor Read(const std::string& name) const;
-  // The dimensions in the header, without reading the tensor.
+  // The dimensions and the dtype in the header, without reading the tensor.
   const std::vector<int64_t>& Shape(const std::string& name) const;
+  SafetensorsDtype Dtype(const std::string& name) const;
   const std::string& PathOf(const std::string& name) const;
 
  private:

@@ -1,6 +1,8 @@
 #include "model/hf_config.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -17,6 +19,32 @@ constexpr std::pair<const char*, const char*> kActivations[] = {
 bool IsPlain(const DecoderConfig& config) {
   return config.sharing() == KvSharingSpec(config.sharing().num_layers()) && !config.force_nodiag;
 }
+
+std::string ModelType(const DecoderConfig& config, HfFormat format) {
+  if (format == HfFormat::kLckv) return "lckv-llama";
+  if (IsPlain(config)) return "llama";
+  const bool published = format == HfFormat::kNative && config.sharing().symmetric();
+  return published ? "lckv-llama" : "crosskv-llama";
+}
+
+const char* Architecture(const std::string& model_type) {
+  return model_type == "llama"        ? "LlamaForCausalLM"
+         : model_type == "lckv-llama" ? "LCKVLlamaForCausalLM"
+                                      : "CrossKVForCausalLM";
+}
+
+bool AnyWindowed(const KvSharingSpec& spec) {
+  for (int layer = 0; layer < spec.num_layers(); ++layer) {
+    if (spec.windowed(layer)) return true;
+  }
+  return false;
+}
+
+// Keys that ToHfConfig does not always write, but that must not come back from another config.
+constexpr const char* kOwnKeys[] = {
+    "architectures",   "auto_map",       "layer_types",  "kv_sharing",          "forward_passes",
+    "backward_passes", "use_sequential", "force_nodiag", "sliding_window",      "rope_parameters",
+    "dtype",           "bos_token_id",   "eos_token_id", "transformers_version"};
 
 OrderedJson RopeScaling(const DecoderConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -35,6 +63,38 @@ OrderedJson RopeScaling(const DecoderConfig& config) {
     scaling["original_max_position_embeddings"] = rope.original_max_position;
   }
   return scaling;
+}
+
+// The keys of a plain Llama.
+void WriteShape(const DecoderConfig& config, OrderedJson& json) {
+  json["vocab_size"] = config.vocab_size;
+  json["hidden_size"] = config.hidden_size;
+  json["intermediate_size"] = config.intermediate_size;
+  json["num_hidden_layers"] = config.layers();
+  json["num_attention_heads"] = config.num_attention_heads;
+  json["num_key_value_heads"] = config.kv_heads();
+  json["head_dim"] = config.head_width();
+  for (const auto& [ours, theirs] : kActivations) {
+    if (config.hidden_act == ours) json["hidden_act"] = theirs;
+  }
+  json["attention_bias"] = config.attention_bias;
+  json["attention_dropout"] = config.attention_dropout;
+  json["mlp_bias"] = config.mlp_bias;
+  json["tie_word_embeddings"] = config.tie_word_embeddings;
+  json["rms_norm_eps"] = config.rms_norm_eps;
+  json["initializer_range"] = config.initializer_range;
+  json["max_position_embeddings"] = config.max_position_embeddings;
+  json["rope_theta"] = config.rope.theta;
+  json["rope_scaling"] = RopeScaling(config);
+}
+
+// What shared layers need beyond the spec itself.
+void WritePasses(const DecoderConfig& config, OrderedJson& json) {
+  json["forward_passes"] = config.forward_passes;
+  json["backward_passes"] = config.backward_passes;
+  json["use_sequential"] = config.sequential;
+  json["force_nodiag"] = config.force_nodiag;
+  if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
 }
 
 // Reads keys of one JSON object with messages that name them.
@@ -66,6 +126,21 @@ class HfReader {
   std::optional<T> Maybe(const char* key) const {
     const Json* value = Find(key);
     return value == nullptr ? std::nullopt : std::optional<T>(Convert<T>(*value, key));
+  }
+
+  // Products of two sizes must fit.
+  std::optional<int64_t> MaybeSize(const char* key) const {
+    constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+    const std::optional<int64_t> size = Maybe<int64_t>(key);
+    if (size.has_value() && (*size < 1 || *size > kMaxSize)) {
+      throw FormatError(path_, key, Str(*size, ", but must be 1 to ", kMaxSize));
+    }
+    return size;
+  }
+
+  int64_t NeedSize(const char* key) const {
+    Need<int64_t>(key);
+    return *MaybeSize(key);
   }
 
   const std::string& path() const { return path_; }
@@ -117,6 +192,38 @@ void ReadRope(const HfReader& reader, DecoderConfig& config) {
   }
 }
 
+std::string Activation(const HfReader& reader) {
+  const auto act = reader.Get<std::string>("hidden_act", "silu");
+  for (const auto& [ours, theirs] : kActivations) {
+    if (act == theirs) return ours;
+  }
+  throw FormatError(reader.path(), "hidden_act",
+                    Str("'", act, "' is not one of silu, gelu, gelu_pytorch_tanh"));
+}
+
+// What `lckv-llama` and `crosskv-llama` say beyond `llama`.
+void ReadSharing(const HfReader& reader, const std::string& type, DecoderConfig& config) {
+  if (type == "crosskv-llama") {
+    config.kv_sharing =
+        ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
+    config.kv_sharing.set_origin("kv_sharing");
+    config.sliding_window = reader.Maybe<int64_t>("sliding_window");
+  } else {
+    const auto layer_types = reader.Maybe<std::string>("layer_types");
+    if (layer_types.has_value()) {
+      const KvSharingSpec spec =
+          KvSharingSpec::ParseLayerTypes(*layer_types, *config.num_layers, "layer_types");
+      config.kv_sharing = ConfigValue::Scalar(spec.ToString(), /*quoted=*/true);
+    }
+    config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
+  }
+  config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
+  // The published implementation treats 0 as 1.
+  config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
+  config.sequential = reader.Get("use_sequential", false);
+  config.force_nodiag = reader.Get("force_nodiag", false);
+}
+
 // An end-of-sequence id may be a list there; the first one counts.
 std::optional<int64_t> TokenId(const HfReader& reader, const char* key) {
   const Json* value = reader.Find(key);
@@ -129,46 +236,55 @@ std::optional<int64_t> TokenId(const HfReader& reader, const char* key) {
 
 }  // namespace
 
-OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype) {
-  const bool plain = IsPlain(config);
-  const bool symmetric = config.sharing().symmetric();
-  OrderedJson json;
-  json["architectures"] = {plain       ? "LlamaForCausalLM"
-                           : symmetric ? "LCKVLlamaForCausalLM"
-                                       : "CrossKVLlamaForCausalLM"};
-  json["model_type"] = plain ? "llama" : symmetric ? "lckv-llama" : "crosskv-llama";
-  json["vocab_size"] = config.vocab_size;
-  json["hidden_size"] = config.hidden_size;
-  json["intermediate_size"] = config.intermediate_size;
-  json["num_hidden_layers"] = config.layers();
-  json["num_attention_heads"] = config.num_attention_heads;
-  json["num_key_value_heads"] = config.kv_heads();
-  json["head_dim"] = config.head_width();
-  for (const auto& [ours, theirs] : kActivations) {
-    if (config.hidden_act == ours) json["hidden_act"] = theirs;
+OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype, HfFormat format) {
+  const std::string type = ModelType(config, format);
+  if (type == "lckv-llama" && !config.sharing().symmetric()) {
+    throw ConfigError("--to lckv", Str("'layer_types' cannot say ", config.sharing().ToString(),
+                                       ", where a layer has keys and values from different "
+                                       "layers; hf and crosskv can"));
   }
-  json["attention_bias"] = config.attention_bias;
-  json["attention_dropout"] = config.attention_dropout;
-  json["mlp_bias"] = config.mlp_bias;
-  json["tie_word_embeddings"] = config.tie_word_embeddings;
-  json["rms_norm_eps"] = config.rms_norm_eps;
-  json["initializer_range"] = config.initializer_range;
-  json["max_position_embeddings"] = config.max_position_embeddings;
-  json["rope_theta"] = config.rope.theta;
-  json["rope_scaling"] = RopeScaling(config);
-  if (!plain) {
-    json[symmetric ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
-    json["forward_passes"] = config.forward_passes;
-    json["backward_passes"] = config.backward_passes;
-    json["use_sequential"] = config.sequential;
-    json["force_nodiag"] = config.force_nodiag;
-    if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
+  OrderedJson json;
+  json["architectures"] = {Architecture(type)};
+  if (type == "crosskv-llama" && format == HfFormat::kTransformers) {
+    json["auto_map"] = {{"AutoConfig", "configuration_crosskv.CrossKVConfig"},
+                        {"AutoModel", "modeling_crosskv.CrossKVModel"},
+                        {"AutoModelForCausalLM", "modeling_crosskv.CrossKVForCausalLM"}};
+  }
+  json["model_type"] = type;
+  WriteShape(config, json);
+  if (type != "llama") {
+    json[type == "lckv-llama" ? "layer_types" : "kv_sharing"] = config.sharing().ToString();
+    WritePasses(config, json);
   }
   if (config.bos_token_id.has_value()) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_id.has_value()) json["eos_token_id"] = *config.eos_token_id;
   json["torch_dtype"] = dtype;
   json["use_cache"] = true;
   return json;
+}
+
+std::vector<std::string> ExportWarnings(const DecoderConfig& config, HfFormat format) {
+  std::vector<std::string> warnings;
+  if (format == HfFormat::kLckv && AnyWindowed(config.sharing())) {
+    warnings.push_back(Str("with FlashAttention the published implementation shows a windowed ",
+                           "layer one key more than sliding_window = ", *config.sliding_window));
+  }
+  if (format == HfFormat::kLckv && config.sharing().cyclic()) {
+    warnings.push_back(
+        "layers read layers above: the published implementation decodes such models token by token "
+        "with the previous token's keys hidden, so its generated text differs");
+  }
+  return warnings;
+}
+
+OrderedJson WithKeysOf(const Json& source, OrderedJson config) {
+  for (const auto& [key, value] : source.items()) {
+    const bool own = std::find(std::begin(kOwnKeys), std::end(kOwnKeys), key) != std::end(kOwnKeys);
+    if (!own && !config.contains(key)) config[key] = value;
+  }
+  const auto ends = source.find("eos_token_id");
+  if (ends != source.end() && ends->is_array()) config["eos_token_id"] = *ends;
+  return config;
 }
 
 DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
@@ -178,23 +294,23 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
     throw FormatError(path, "model_type",
                       Str("'", type, "' is not one of llama, lckv-llama, crosskv-llama"));
   }
+  if (reader.Find("quantization_config") != nullptr) {
+    throw FormatError(path, "quantization_config", "quantised weights are not supported");
+  }
+  if (reader.Get("partial_rotary_factor", 1.0) != 1.0) {
+    throw FormatError(path, "partial_rotary_factor",
+                      "heads that are rotated in part only are not "
+                      "supported; expected 1");
+  }
   DecoderConfig config;
-  config.vocab_size = reader.Need<int64_t>("vocab_size");
-  config.hidden_size = reader.Need<int64_t>("hidden_size");
-  config.intermediate_size = reader.Need<int64_t>("intermediate_size");
-  config.num_layers = reader.Need<int64_t>("num_hidden_layers");
-  config.num_attention_heads = reader.Need<int64_t>("num_attention_heads");
-  config.num_key_value_heads = reader.Maybe<int64_t>("num_key_value_heads");
-  config.head_dim = reader.Maybe<int64_t>("head_dim");
-  const auto act = reader.Get<std::string>("hidden_act", "silu");
-  config.hidden_act.clear();
-  for (const auto& [ours, theirs] : kActivations) {
-    if (act == theirs) config.hidden_act = ours;
-  }
-  if (config.hidden_act.empty()) {
-    throw FormatError(path, "hidden_act",
-                      Str("'", act, "' is not one of silu, gelu, gelu_pytorch_tanh"));
-  }
+  config.vocab_size = reader.NeedSize("vocab_size");
+  config.hidden_size = reader.NeedSize("hidden_size");
+  config.intermediate_size = reader.NeedSize("intermediate_size");
+  config.num_layers = reader.NeedSize("num_hidden_layers");
+  config.num_attention_heads = reader.NeedSize("num_attention_heads");
+  config.num_key_value_heads = reader.MaybeSize("num_key_value_heads");
+  config.head_dim = reader.MaybeSize("head_dim");
+  config.hidden_act = Activation(reader);
   config.attention_bias = reader.Get("attention_bias", false);
   config.attention_dropout = reader.Get("attention_dropout", 0.0);
   config.mlp_bias = reader.Get("mlp_bias", false);
@@ -206,29 +322,8 @@ DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   config.eos_token_id = TokenId(reader, "eos_token_id");
   ReadRope(reader, config);
 
-  if (type == "lckv-llama") {
-    const auto layer_types = reader.Maybe<std::string>("layer_types");
-    if (layer_types.has_value()) {
-      config.kv_sharing =
-          ConfigValue::Scalar(KvSharingSpec::ParseLayerTypes(*layer_types, *config.num_layers,
-                                                             Str(path, ": layer_types"))
-                                  .ToString(),
-                              /*quoted=*/true);
-    }
-  } else if (type == "crosskv-llama") {
-    config.kv_sharing =
-        ConfigValue::Scalar(reader.Need<std::string>("kv_sharing"), /*quoted=*/true);
-    config.kv_sharing.set_origin(Str(path, ": kv_sharing"));
-  }
-  if (type != "llama") {
-    config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
-    // The published implementation treats 0 as 1.
-    config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
-    config.sequential = reader.Get("use_sequential", false);
-    config.force_nodiag = reader.Get("force_nodiag", false);
-    config.sliding_window = reader.Get<int64_t>("sliding_window", 4096);
-  }
   try {
+    if (type != "llama") ReadSharing(reader, type, config);
     ReadConfig(ConfigValue::Map(), config, "model");  // nothing to read, but all that must hold
     config.Resolve();
   } catch (const ConfigError& error) {

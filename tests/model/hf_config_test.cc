@@ -55,5 +55,60 @@ TEST(FromHfConfig, RefusesWhatTheModelLacks) {
   EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 10), "3: c.json:");
 }
 
+TEST(FromHfConfig, RefusesWhatWouldChangeTheMaths) {
+  Json json = Written(TinyConfig("0_1"));
+  json["partial_rotary_factor"] = 0.5;
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 33),
+            "3: c.json: partial_rotary_factor:");
+  json = Written(TinyConfig("0_1"));
+  json["quantization_config"] = {{"bits", 4}};
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }),
+            "3: c.json: quantization_config: quantised weights are not supported");
+}
+
+TEST(FromHfConfig, ABrokenConfigIsABrokenFile) {
+  Json json = Written(TinyConfig("0_2_2"));
+  json["num_hidden_layers"] = 2;
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 24),
+            "3: c.json: layer_types: ");
+  json = Written(TinyConfig("0_1/0"));
+  json["kv_sharing"] = "0_7";
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 23),
+            "3: c.json: kv_sharing: ");
+  for (const char* key : {"vocab_size", "head_dim", "num_key_value_heads"}) {
+    json = Written(TinyConfig("0_1"));
+    json[key] = int64_t{1} << 62;
+    EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }),
+              Str("3: c.json: ", key, ": 4611686018427387904, but must be 1 to 2147483647"));
+  }
+}
+
+// Whatever the defaults of a new model are.
+TEST(FromHfConfig, PublishedConfigsKeepTheDefaultsOfTheirImplementation) {
+  Json json = Written(TinyConfig("0_2_2"));
+  for (const char* key :
+       {"forward_passes", "backward_passes", "use_sequential", "force_nodiag", "sliding_window"}) {
+    json.erase(key);
+  }
+  const DecoderConfig config = FromHfConfig(json, "c.json");
+  EXPECT_EQ(config.forward_passes, 7);
+  EXPECT_EQ(config.backward_passes, 2);
+  EXPECT_FALSE(config.sequential);
+  EXPECT_FALSE(config.force_nodiag);
+  EXPECT_EQ(config.sliding_window, 4096);
+}
+
+TEST(ToHfConfig, FormatsSayWhoLoadsThem) {
+  const auto type = [](const char* sharing, HfFormat format) {
+    const OrderedJson json = ToHfConfig(TinyConfig(sharing), "float32", format);
+    return json.at("model_type").get<std::string>() + (json.contains("auto_map") ? "+code" : "");
+  };
+  EXPECT_EQ(type("0_1", HfFormat::kTransformers), "llama");
+  EXPECT_EQ(type("0_0", HfFormat::kTransformers), "crosskv-llama+code");
+  EXPECT_EQ(type("0_0/1", HfFormat::kTransformers), "crosskv-llama+code");
+  EXPECT_EQ(type("0_1", HfFormat::kLckv), "lckv-llama");
+  EXPECT_EQ(ErrorOf([&] { type("0_0/1", HfFormat::kLckv); }).substr(0, 2), "2:");
+}
+
 }  // namespace
 }  // namespace ckv
