@@ -5,7 +5,9 @@
 #include <torch/torch.h>
 
 #include "base/random.h"
+#include "base/target.h"
 #include "ckpt/weights.h"
+#include "nn/loss.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/tiny_decoder.h"
 #include "tests/sharing/random_spec.h"
@@ -75,6 +77,30 @@ TEST_P(FixtureTest, IsWhatTheOracleGives) {
                   grad[i].item<float>(), 1e-6)
           << name << " " << i;
     }
+  }
+}
+
+// In fp64, where rounding hides nothing: every gradient of the decoder is the oracle's.
+TEST_P(FixtureTest, HasTheGradientsOfTheDecoderInDoubles) {
+  const std::string folder = JoinPath(FixtureRoot(), GetParam().name);
+  const TensorFile io(JoinPath(folder, "io.safetensors"));
+  Decoder decoder(FixtureConfig(GetParam()));
+  decoder->to(at::kDouble);
+  LoadWeights(TensorFiles::OpenModel(folder), *decoder);
+  DecoderRun run;
+  run.order = DecoderRun::Order::kParallel;
+  const at::Tensor labels = io.Read("labels");
+  const at::Tensor hidden = decoder->Hidden({io.Read("input_ids"), {}, {}}, run);
+  const int64_t length = labels.size(1) - 1;
+  const at::Tensor targets = labels.narrow(1, 1, length).reshape({-1});
+  (LinearCrossEntropy(hidden.narrow(1, 0, length).flatten(0, 1), decoder->head_weight(), targets,
+                      {}) /
+   targets.ne(kIgnoreTarget).sum())
+      .backward();
+  for (const auto& [name, parameter] : NamedParameters(*decoder)) {
+    const at::Tensor want = io.Read("grad." + name);
+    const at::Tensor got = parameter.grad().defined() ? parameter.grad() : at::zeros_like(want);
+    EXPECT_LT(MaxAbsDiff(got, want), 1e-8 + 2e-7 * want.abs().max().item<double>()) << name;
   }
 }
 
