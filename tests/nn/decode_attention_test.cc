@@ -154,7 +154,7 @@ Tensor RunKernel(const DecodeAttentionArgs& args, int64_t split) {
   return out;
 }
 
-double ErrorOf(const Tensor& got, const Tensor& want) {
+double RelativeErrorTo(const Tensor& got, const Tensor& want) {
   const double size = want.norm().item<double>();
   const double error = (got.to(at::kDouble) - want).norm().item<double>();
   return size > 0.0 ? error / size : error;
@@ -192,10 +192,10 @@ void ExpectKernelIsExact(const DecodeCase& c, at::ScalarType dtype, int64_t spli
   wide.values = args.values.to(at::kDouble);
   const Tensor want = ComposedDecodeAttention(wide);
   const Tensor got = RunKernel(args, split);
-  const double error = ErrorOf(got, want);
+  const double error = RelativeErrorTo(got, want);
   // Rings have no plain form; the rounding of the output alone is then the measure.
   const bool ring = c.key_slots != c.value_slots || c.window == c.key_slots;
-  const double measure = ErrorOf(ring ? want.to(dtype) : PlainMaths(args), want);
+  const double measure = RelativeErrorTo(ring ? want.to(dtype) : PlainMaths(args), want);
   EXPECT_LE(error, (ring ? 4.0 : 2.0) * measure + 1e-12)
       << c.batch << " rows, " << c.heads << "/" << c.kv_heads << " heads of " << c.head_dim
       << ", slots " << c.key_slots << ", window " << c.window << ", strict " << c.strict << ", "
