@@ -168,7 +168,9 @@ void LoadModelWeights(const std::string& folder, const std::string& weights, Dec
   const bool tied = decoder.config().tie_word_embeddings;
   const int num_layers = decoder.config().sharing().num_layers();
   LoadOptions options;
-  options.may_grow_rows = may_grow_rows;
+  options.may_grow_rows = [may_grow_rows](const std::string& name) {
+    return may_grow_rows && (name == "model.embed_tokens.weight" || name == "lm_head.weight");
+  };
   options.may_ignore = [tied, num_layers](const std::string& name) {
     if (EndsWithText(name, ".rotary_emb.inv_freq")) return true;
     if (tied && name == "lm_head.weight") return true;

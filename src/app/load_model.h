@@ -61,7 +61,8 @@ DecoderConfig ReadModelConfig(const std::string& folder);
 // Copies the weights of a model's folder, `weights` = "model" or "ema", into `decoder`, whatever
 // its device and dtype. What files hold beyond the model's need is left out: projections of keys
 // and values that nobody reads, the head of a model with tied embeddings, stored rotary
-// frequencies. `may_grow_rows`: rows that the files lack keep their values. Throws FormatError.
+// frequencies. `may_grow_rows`: rows of the vocabulary that the files lack keep their values.
+// Throws FormatError.
 void LoadModelWeights(const std::string& folder, const std::string& weights, DecoderImpl& decoder,
                       bool may_grow_rows = false);
 

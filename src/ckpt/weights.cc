@@ -40,7 +40,7 @@ void LoadWeights(const TensorFiles& files, torch::nn::Module& module, const Load
   for (const auto& [name, parameter] : parameters) {
     known.insert(name);
     if (files.Has(name)) {
-      CheckShape(files, name, parameter, options.may_grow_rows);
+      CheckShape(files, name, parameter, options.may_grow_rows && options.may_grow_rows(name));
     } else {
       throw FormatError(files.PathOf(files.Names().front()), Str("tensor '", name, "'"),
                         "is not there, but the model needs it");

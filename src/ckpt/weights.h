@@ -15,8 +15,9 @@ struct LoadOptions {
   // projection of a layer that nobody reads. Others that are left over are an error.
   std::function<bool(const std::string& name)> may_ignore;
 
-  // Rows that the file lacks in these parameters keep their values: a grown vocabulary.
-  bool may_grow_rows = false;
+  // True for a parameter of which the file may lack rows, which keep their values then: a grown
+  // vocabulary. Others must have their shape.
+  std::function<bool(const std::string& name)> may_grow_rows;
 };
 
 // Copies every parameter from `files`, converting dtypes. Before it changes anything it throws

@@ -152,8 +152,8 @@ TEST_F(TrainCommandTest, MissingAndBrokenPartsOfACheckpointAreNamed) {
   EXPECT_THAT(CkvError(kExitFormat, Train("cut")), HasSubstr(optimizer));
   WriteFileAtomically(optimizer, content);
   RemoveAll(JoinPath(folder, "model.safetensors"));
-  EXPECT_THAT(CkvError(kExitFormat, {"eval", "perplexity", folder, "--data", dir_.File("text.txt"),
-                                     "--device", "cpu"}),
+  EXPECT_THAT(CkvError(kExitFormat, {"eval", "perplexity", folder, "--weights", "model", "--data",
+                                     dir_.File("text.txt"), "--device", "cpu"}),
               HasSubstr("model.safetensors"));
 }
 

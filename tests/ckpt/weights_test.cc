@@ -64,7 +64,9 @@ TEST_F(WeightsTest, IgnoresWhatItMay) {
 TEST_F(WeightsTest, GrownRowsKeepTheirValues) {
   LoadOptions options;
   EXPECT_NE(Load({{"matrix", at::ones({2, 2})}, {"vector", at::ones({2})}}, options), "");
-  options.may_grow_rows = true;
+  options.may_grow_rows = [](const std::string& name) { return name == "other"; };
+  EXPECT_NE(Load({{"matrix", at::ones({2, 2})}, {"vector", at::ones({2})}}, options), "");
+  options.may_grow_rows = [](const std::string& name) { return name == "matrix"; };
   EXPECT_EQ(Load({{"matrix", at::ones({2, 2})}, {"vector", at::ones({2})}}, options), "");
   EXPECT_TRUE(module_.matrix.equal(at::cat({at::ones({2, 2}), at::zeros({1, 2})})));
   EXPECT_NE(Load({{"matrix", at::ones({4, 2})}, {"vector", at::ones({2})}}, options), "");

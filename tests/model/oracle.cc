@@ -250,7 +250,7 @@ double Oracle::Gradient(const OracleWeights& weights, const std::string& name, s
                         const std::vector<std::vector<int64_t>>& tokens,
                         const std::vector<std::vector<int64_t>>& labels) const {
   // Differences over one and two steps: their third-order errors cancel.
-  constexpr double kStep = 3e-4;
+  constexpr double kStep = 3e-5;
   OracleWeights moved = weights;
   double& weight = moved[name][index];
   const double origin = weight;
