@@ -46,7 +46,7 @@ part() {
   fi
 }
 
-scripts/build.sh gpu -- --target nn_test gen_test ckv
+scripts/build.sh gpu -- --target nn_test model_test gen_test ckv
 
 tests=build/gpu/tests
 ckv=build/gpu/src/app/ckv
@@ -56,6 +56,7 @@ w2='0_20*20_21'
 run_tests() {
   local status=0
   "$tests/nn/nn_test" --gtest_brief=1 || status=1
+  "$tests/model/model_test" --gtest_filter='*Gpu*' || status=1
   "$tests/gen/gen_test" --gtest_brief=1 || status=1
   return $status
 }

@@ -124,6 +124,10 @@ TEST_F(TextReaderTest, CutsAtBlankLinesOrAtEachLine) {
 TEST_F(TextReaderTest, TakesLineEndsMarksAndMissingEndsAsTheyCome) {
   EXPECT_THAT(ReadDocuments({Write("a.txt", "\xEF\xBB\xBFone\r\ntwo\r\n<|endoftext|>\r\nx\ry")}),
               ElementsAre("one\ntwo", "x\ry"));
+  const std::string nul("one\0two\0\n\0", 10);
+  EXPECT_THAT(ReadDocuments({Write("a.txt", nul)}), ElementsAre(nul));
+  EXPECT_THAT(ReadDocuments({Write("a.jsonl", "{\"text\": \"a\\u0000b\"}\n")}),
+              ElementsAre(std::string("a\0b", 3)));
   EXPECT_THAT(ReadDocuments({Write("a.txt", "")}), ElementsAre());
   EXPECT_THAT(ReadDocuments({Write("a.txt", "\xEF\xBB\xBF")}), ElementsAre());
   EXPECT_THAT(ReadDocuments({Write("a.txt", "\n \n\n")}), ElementsAre());

@@ -14,22 +14,31 @@
 #include "model/hf_config.h"
 #include "nn/loss.h"
 #include "tests/goldens.h"
+#include "tests/gpu.h"
 #include "tests/model/fixtures.h"
 #include "tests/tensors.h"
 
 namespace ckv {
 namespace {
 
+// A folder of recorded outputs and where the decoder runs.
+struct GoldenPlace {
+  std::string folder;
+  at::DeviceType device = at::kCPU;
+};
+
 class GoldenCase {
  public:
-  explicit GoldenCase(const std::string& folder)
-      : name_(BaseName(folder)),
-        folder_(folder),
+  explicit GoldenCase(const GoldenPlace& place)
+      : name_(BaseName(place.folder)),
+        folder_(place.folder),
+        device_(place.device),
         io_(JoinPath(folder_, "io.safetensors")),
         meta_(ReadJsonFile(JoinPath(folder_, "meta.json"))) {
     const std::string path = JoinPath(folder_, "config.json");
     decoder_ = Decoder(FromHfConfig(ReadJsonFile(path), path));
     LoadWeights(TensorFiles::OpenModel(folder_), *decoder_);
+    decoder_->to(device_);
   }
 
   Decoder& decoder() { return decoder_; }
@@ -43,14 +52,14 @@ class GoldenCase {
 
   DecoderInput Input(const std::string& tokens = "input_ids") const {
     DecoderInput input;
-    input.tokens = Read(tokens);
-    if (Has("attention_mask")) input.key_mask = Read("attention_mask").to(at::kBool);
+    input.tokens = Read(tokens).to(device_);
+    if (Has("attention_mask")) input.key_mask = Read("attention_mask").to(device_, at::kBool);
     return input;
   }
 
   // Only real tokens count: what a padding query gives means nothing.
   double Error(const at::Tensor& got, const std::string& tensor) const {
-    at::Tensor difference = (got - Read(tensor)).abs();
+    at::Tensor difference = (got.cpu() - Read(tensor)).abs();
     if (Has("attention_mask") && difference.dim() == 3) {
       difference = difference * Read("attention_mask").unsqueeze(2);
     }
@@ -58,25 +67,26 @@ class GoldenCase {
   }
 
   void Report(const char* what, double error, double tolerance) const {
-    std::printf("  %-22s %-18s error %.1e  tolerance %.0e\n", name_.c_str(), what, error,
-                tolerance);
+    std::printf("  %-22s %-4s %-18s error %.1e  tolerance %.0e\n", name_.c_str(),
+                c10::DeviceTypeName(device_, true).c_str(), what, error, tolerance);
     EXPECT_LE(error, tolerance) << name_ << ": " << what;
   }
 
  private:
   std::string name_;
   std::string folder_;
+  at::DeviceType device_;
   TensorFile io_;
   Json meta_;
   Decoder decoder_{nullptr};
 };
 
-class DecoderGoldenTest : public ::testing::TestWithParam<std::string> {};
+class DecoderGoldenTest : public ::testing::TestWithParam<GoldenPlace> {};
 
 // The mean loss of logits[:, :-1] against labels[:, 1:].
 at::Tensor MeanLoss(Decoder& decoder, const at::Tensor& hidden, const at::Tensor& labels) {
   const int64_t length = labels.size(1) - 1;
-  const at::Tensor targets = labels.narrow(1, 1, length).reshape({-1});
+  const at::Tensor targets = labels.narrow(1, 1, length).reshape({-1}).to(hidden.device());
   const at::Tensor sum = LinearCrossEntropy(hidden.narrow(1, 0, length).flatten(0, 1),
                                             decoder->head_weight(), targets, {});
   return sum / targets.ne(kIgnoreTarget).sum();
@@ -92,7 +102,8 @@ double GoldenGradientError(GoldenCase& golden, const std::string& prefix) {
     EXPECT_TRUE(golden.Has(tensor)) << tensor;
     if (!golden.Has(tensor)) continue;
     const at::Tensor want = golden.Read(tensor);
-    const at::Tensor got = parameter.grad().defined() ? parameter.grad() : at::zeros_like(want);
+    const at::Tensor got =
+        parameter.grad().defined() ? parameter.grad().cpu() : at::zeros_like(want);
     worst = std::max(worst, ((got - want).abs() - want.abs() * relative).max().item<double>());
     ++compared;
   }
@@ -118,7 +129,7 @@ TEST_P(DecoderGoldenTest, TrainingForwardAndGradients) {
                   golden.Tolerance("logits_atol"));
   }
   const at::Tensor loss = MeanLoss(decoder, hidden, golden.Read("labels"));
-  golden.Report("loss", MaxAbsDiff(loss, golden.Read("loss")), golden.Tolerance("loss_atol"));
+  golden.Report("loss", MaxAbsDiff(loss.cpu(), golden.Read("loss")), golden.Tolerance("loss_atol"));
   loss.backward();
   golden.Report("gradients", GoldenGradientError(golden, "grad."), golden.Tolerance("grad_atol"));
 }
@@ -142,9 +153,9 @@ TEST_P(DecoderGoldenTest, PrefillIntoACache) {
       const at::Tensor want = golden.Read(Str(keys ? "prefill_k." : "prefill_v.", layer));
       for (int64_t row = 0; row < want.size(0); ++row) {
         at::Tensor of_row = want[row];  // [G, T, D]
-        at::Tensor got = keys ? cache.HeldKeys(layer, row) : cache.HeldValues(layer, row);
+        at::Tensor got = (keys ? cache.HeldKeys(layer, row) : cache.HeldValues(layer, row)).cpu();
         if (input.key_mask.defined()) {
-          const at::Tensor real = input.key_mask[row].nonzero().squeeze(1);
+          const at::Tensor real = input.key_mask[row].cpu().nonzero().squeeze(1);
           of_row = of_row.index_select(1, real);
           // The recorded positions count padding in front, the cache's do not.
           const Rope rope(decoder->config().rope, got.size(2));
@@ -167,7 +178,7 @@ TEST_P(DecoderGoldenTest, PromptInTwoCalls) {
   at::NoGradGuard no_grad;
   Decoder& decoder = golden.decoder();
   decoder->eval();
-  const at::Tensor tokens = golden.Read("input_ids");
+  const at::Tensor tokens = golden.Input().tokens;
   const int64_t length = tokens.size(1);
   for (const std::string tensor : {"chunk_long_logits", "chunk_short_logits"}) {
     const int64_t cut = length - golden.Read(tensor).size(1);
@@ -176,7 +187,7 @@ TEST_P(DecoderGoldenTest, PromptInTwoCalls) {
     run.cache = &cache;
     decoder->Hidden({tokens.narrow(1, 0, cut), {}, {}}, run);
     const at::Tensor hidden = decoder->Hidden({tokens.narrow(1, cut, length - cut), {}, {}}, run);
-    golden.Report(tensor.c_str(), MaxAbsDiff(decoder->Logits(hidden), golden.Read(tensor)),
+    golden.Report(tensor.c_str(), MaxAbsDiff(decoder->Logits(hidden).cpu(), golden.Read(tensor)),
                   golden.Tolerance("logits_atol"));
   }
 }
@@ -205,7 +216,7 @@ TEST_P(DecoderGoldenTest, TrainingTokenByToken) {
   golden.Report("seqtrain logits", golden.Error(decoder->Logits(hidden), "seqtrain_logits"),
                 golden.Tolerance("logits_atol"));
   const at::Tensor loss = MeanLoss(decoder, hidden, golden.Read("labels"));
-  golden.Report("seqtrain loss", MaxAbsDiff(loss, golden.Read("seqtrain_loss")),
+  golden.Report("seqtrain loss", MaxAbsDiff(loss.cpu(), golden.Read("seqtrain_loss")),
                 golden.Tolerance("loss_atol"));
   loss.backward();
   golden.Report("seqtrain gradients", GoldenGradientError(golden, "seqtrain_grad."),
@@ -213,24 +224,36 @@ TEST_P(DecoderGoldenTest, TrainingTokenByToken) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DecoderGoldenTest);
-// Folders that hold a model under `root`.
-std::vector<std::string> GoldenPaths(const std::string& root) {
-  std::vector<std::string> paths;
+// Folders that hold a model under `root`; none for a device that is not here.
+std::vector<GoldenPlace> GoldenPlaces(const std::string& root, at::DeviceType device = at::kCPU) {
+  std::vector<GoldenPlace> places;
+  if (device == at::kCUDA && !torch::cuda::is_available()) return places;
   for (const std::string& name : FoldersWith(root, "model.safetensors")) {
-    paths.push_back(JoinPath(root, name));
+    places.push_back({JoinPath(root, name), device});
   }
-  return paths;
+  return places;
 }
 
-std::string GoldenName(const ::testing::TestParamInfo<std::string>& row) {
-  return BaseName(row.param);
+std::string GoldenName(const ::testing::TestParamInfo<GoldenPlace>& row) {
+  return BaseName(row.param.folder);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kv, DecoderGoldenTest,
-                         ::testing::ValuesIn(GoldenPaths(JoinPath(GoldensRoot(), "kv"))),
+const std::string& RecordedRoot() {
+  static const std::string root = JoinPath(GoldensRoot(), "kv");
+  return root;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kv, DecoderGoldenTest, ::testing::ValuesIn(GoldenPlaces(RecordedRoot())),
                          GoldenName);
-INSTANTIATE_TEST_SUITE_P(Own, DecoderGoldenTest, ::testing::ValuesIn(GoldenPaths(FixtureRoot())),
+INSTANTIATE_TEST_SUITE_P(Own, DecoderGoldenTest, ::testing::ValuesIn(GoldenPlaces(FixtureRoot())),
                          GoldenName);
+// The same fixtures and tolerances on a GPU, in fp32.
+INSTANTIATE_TEST_SUITE_P(KvOnGpu, DecoderGoldenTest,
+                         ::testing::ValuesIn(GoldenPlaces(RecordedRoot(), at::kCUDA)), GoldenName);
+INSTANTIATE_TEST_SUITE_P(OwnOnGpu, DecoderGoldenTest,
+                         ::testing::ValuesIn(GoldenPlaces(FixtureRoot(), at::kCUDA)), GoldenName);
+
+TEST(DecoderGoldens, RunOnAGpuToo) { CKV_NEEDS_GPU(); }
 
 TEST(DecoderGoldens, ArePresent) {
   if (GoldenFolders("model.safetensors").empty()) {

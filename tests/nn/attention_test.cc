@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tests/gpu.h"
 #include "tests/temp_dir.h"
 #include "tests/tensors.h"
 
@@ -143,6 +144,50 @@ INSTANTIATE_TEST_SUITE_P(Kernels, AttentionTest,
                          [](const auto& row) {
                            return std::get<0>(row.param) + "_" + std::get<1>(row.param).name;
                          });
+
+AttentionScope OnGpu(AttentionScope scope) {
+  scope.device = at::kCUDA;
+  for (at::Tensor* tensor : {&scope.key_mask, &scope.query_segments, &scope.key_segments}) {
+    if (tensor->defined()) *tensor = tensor->cuda();
+  }
+  return scope;
+}
+
+// Every kernel in every dtype of a GPU: outputs near the loops over the same rounded inputs, and a
+// query that sees nothing gives exact zeros and harms no gradient.
+TEST_P(AttentionTest, OnAGpuEqualsTheOracleAndHasFiniteGradients) {
+  CKV_NEEDS_GPU();
+  const auto& [kernel, test] = GetParam();
+  const AttentionScope scope = ScopeOf(test);
+  const int64_t num_keys = scope.num_keys();
+  for (const auto& [dtype, tolerance] : std::vector<std::pair<at::ScalarType, double>>{
+           {at::kDouble, 1e-12}, {at::kFloat, 1e-5}, {at::kHalf, 5e-3}, {at::kBFloat16, 4e-2}}) {
+    const auto input = [dtype = dtype](std::vector<int64_t> sizes, int seed) {
+      return RandomTensor(std::move(sizes), seed).to(at::kCUDA, dtype).requires_grad_();
+    };
+    const at::Tensor q = input({kRows, kHeads, test.num_queries, kHeadWidth}, 1);
+    const at::Tensor k = input({kRows, kKvHeads, num_keys, kHeadWidth}, 2);
+    const at::Tensor v = input({kRows, kKvHeads, num_keys, kHeadWidth}, 3);
+    VisibilitySet set(OnGpu(scope));
+    const Visibility& visibility =
+        set.Get(test.strict, test.window > 0 ? std::optional<int64_t>(test.window) : std::nullopt);
+    const at::Tensor out = FindAttention(kernel)(q, k, v, visibility, 0.0);
+    const auto plain = [](const at::Tensor& tensor) {
+      return tensor.detach().to(at::kCPU, at::kDouble).contiguous();
+    };
+    const at::Tensor want = Oracle(plain(q), plain(k), plain(v), test, scope);
+    EXPECT_LT(MaxAbsDiff(plain(out), want), tolerance) << at::toString(dtype);
+    // Rows of zeros are those that the loops found blind.
+    const at::Tensor blind = want.eq(0).all(-1);
+    EXPECT_EQ(plain(out).index({blind}).abs().sum().item<double>(), 0.0) << at::toString(dtype);
+
+    if (!out.requires_grad()) continue;  // the one query that sees nothing
+    const auto grads = torch::autograd::grad({out.to(at::kDouble).sum()}, {q, k, v});
+    for (const at::Tensor& grad : grads) {
+      EXPECT_TRUE(at::isfinite(grad).all().item<bool>()) << at::toString(dtype);
+    }
+  }
+}
 
 TEST(Attention, FullDropoutMixesNothing) {
   AttentionScope scope;

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "nn/attention.h"
+#include "tests/gpu.h"
 #include "tests/temp_dir.h"
 #include "tests/tensors.h"
 
@@ -68,6 +69,29 @@ TEST_P(StepAttentionTest, EqualsAttentionOverTheSlotsThatAreSeen) {
   for (int64_t row = 0; row < 3; ++row) {
     const SlotSpan::Range& range = uneven[static_cast<size_t>(row)];
     EXPECT_LT(MaxAbsDiff(got[row], OneRow(q[row], k[row], v[row], range)), 1e-14);
+  }
+}
+
+TEST_P(StepAttentionTest, GivesExactZerosToBlindRowsOnAGpu) {
+  CKV_NEEDS_GPU();
+  const StepAttentionFn step = FindStepAttention(GetParam());
+  const std::vector<SlotSpan::Range> ranges = {{0, 0, -1}, {1, 7, 6}, {0, 1, 0}};
+  const SlotSpan host = SpanOf(ranges, false);
+  const SlotSpan span(host.begin().cuda(), host.end().cuda(), host.skip().cuda(), host.most_end(),
+                      std::nullopt);
+  for (const auto& [dtype, tolerance] : std::vector<std::pair<at::ScalarType, double>>{
+           {at::kFloat, 1e-6}, {at::kHalf, 3e-3}, {at::kBFloat16, 2e-2}}) {
+    const at::Tensor q = RandomTensor({3, 4, 1, 8}, 1).to(at::kCUDA, dtype);
+    const at::Tensor k = RandomTensor({3, 2, kSlots, 8}, 2).to(at::kCUDA, dtype);
+    const at::Tensor v = RandomTensor({3, 2, kSlots, 8}, 3).to(at::kCUDA, dtype);
+    const auto plain = [](const at::Tensor& tensor) { return tensor.cpu().to(at::kDouble); };
+    const at::Tensor got = plain(step(q, k, v, span));
+    for (int64_t row = 0; row < 3; ++row) {
+      const SlotSpan::Range& range = ranges[static_cast<size_t>(row)];
+      const at::Tensor want = OneRow(plain(q[row]), plain(k[row]), plain(v[row]), range);
+      EXPECT_LE(MaxAbsDiff(got[row], want), range.visible() == 0 ? 0.0 : tolerance)
+          << at::toString(dtype) << ", row " << row;
+    }
   }
 }
 

@@ -88,8 +88,10 @@ std::string RandomText(Random* random, bool any_character) {
       const size_t at = random->Below(known.size() - 1);
       text += at >= known.size() - 2 ? std::string("\xC3\xA9") : std::string(1, known[at]);
     } else if (draw == 6) {
-      text += std::vector<std::string>{
-          "\t", "\r\n", "  ", "<s>", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\x01"}[random->Below(7)];
+      text += std::vector<std::string>{"\t",           "\r\n",
+                                       "  ",           "<s>",
+                                       "\xE4\xB8\xAD", "\xF0\x9F\x98\x80",
+                                       "\x01",         std::string(1, '\0')}[random->Below(8)];
     } else {
       const auto c = static_cast<char32_t>(1 + random->Below(0xD7FF));
       if (c != 0x2581) AppendUtf8(c, &text);
@@ -188,6 +190,23 @@ INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerTest, ::testing::Values("byte", "char",
 TEST(SentencePieceTraining, GivesTheSameModelAgain) {
   EXPECT_EQ(TrainedModel("unigram"), TrainedModel("unigram"));
   EXPECT_EQ(TrainedModel("bpe"), TrainedModel("bpe"));
+}
+
+// NUL bytes, which end text for some libraries: the words after one count, and none is lost.
+TEST(SentencePieceTraining, LearnsPastNulBytes) {
+  std::string text = TrainingText();
+  for (size_t at = text.find(' '); at != std::string::npos; at = text.find(' ', at + 40)) {
+    text[at] = '\0';
+  }
+  SentencePieceOptions options;
+  options.vocab_size = 310;
+  const TempDir dir;
+  WriteFileAtomically(dir.File("m"), TrainSentencePiece(options, Once(text)));
+  const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(dir.File("m"));
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
+  const std::string last_word = std::string("x\0 stones", 9);
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(last_word)), last_word);
+  EXPECT_LE(tokenizer->Encode(" stones").size(), 2U) << "a frequent word is a token or two";
 }
 
 TEST(SentencePieceTraining, KeepsUserSymbolsAndDigitsWhole) {
