@@ -51,7 +51,7 @@ step $DATA/train.txt "writing stories to train on" \
 step $DATA/valid.txt "writing stories to validate on" \
   $CKV data stories --count 2000 --seed 2 --out $DATA/valid.txt
 step $DATA/tokenizer.model "training the tokenizer" \
-  $CKV data tokenizer $DATA/train.txt --vocab-size 2048 --out $DATA/tokenizer.model
+  $CKV data tokenizer $DATA/train.txt --vocab-size 1024 --out $DATA/tokenizer.model
 step $DATA/train.tokens "turning the stories into tokens" \
   $CKV data prepare $DATA/train.txt --tokenizer $DATA/tokenizer.model --out $DATA/train.tokens
 step $DATA/valid.tokens "turning the validation stories into tokens" \

@@ -12,7 +12,6 @@ for name in ["vanilla", "cla2", "sandwich-middle", "sandwich-top"]:
         "kv_sharing": train["kv_sharing"],
         "parameters": train["parameters"],
         "tokens": train["tokens"],
-        "train_seconds": round(train["seconds"]),
     }
     for split in ["valid", "test"]:
         figures = json.loads((runs / name / f"{split}.json").read_text())
