@@ -47,9 +47,9 @@ start=$SECONDS
 mkdir -p "$DATA"
 
 step $DATA/train.txt "writing stories to train on" \
-  $CKV data stories --count 60000 --seed 1 --out $DATA/train.txt
+  $CKV data stories --count 12000 --seed 1 --out $DATA/train.txt
 step $DATA/valid.txt "writing stories to validate on" \
-  $CKV data stories --count 2000 --seed 2 --out $DATA/valid.txt
+  $CKV data stories --count 500 --seed 2 --out $DATA/valid.txt
 step $DATA/tokenizer.model "training the tokenizer" \
   $CKV data tokenizer $DATA/train.txt --vocab-size 1024 --out $DATA/tokenizer.model
 step $DATA/train.tokens "turning the stories into tokens" \
