@@ -21,32 +21,61 @@ std::vector<Candidate> WithSignatures(const TermPool& pool, const std::vector<Te
   return result;
 }
 
-// Matches statements without names of a side: each predicted one with the first gold one that is
-// left and equal to it.
+// Gold statements of one signature that are left to be matched.
+class Bucket {
+ public:
+  void Add(TermId id) {
+    places_[id].push_back(ids_.size());
+    ids_.push_back(id);
+    taken_.push_back(false);
+  }
+
+  // Takes a statement that is the same; one written alike, if there is any.
+  bool Take(TermId id, Comparer* comparer) {
+    const auto alike = places_.find(id);
+    if (alike != places_.end() && !alike->second.empty()) {
+      while (!alike->second.empty() && taken_[alike->second.back()]) alike->second.pop_back();
+      if (!alike->second.empty() && comparer->Same(id, id)) {
+        taken_[alike->second.back()] = true;
+        return true;
+      }
+    }
+    while (first_ < ids_.size() && taken_[first_]) ++first_;
+    for (size_t i = first_; i < ids_.size(); ++i) {
+      if (taken_[i] || ids_[i] == id || !comparer->Same(id, ids_[i])) continue;
+      taken_[i] = true;
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  std::vector<TermId> ids_;
+  std::vector<bool> taken_;
+  size_t first_ = 0;  // all before are taken
+  std::unordered_map<TermId, std::vector<size_t>> places_;
+};
+
+// Matches statements without names of a side, each predicted one with a gold one that is left.
 int64_t MatchFixed(const std::vector<Candidate>& predicted, const std::vector<Candidate>& gold,
                    Comparer* comparer) {
-  std::unordered_map<uint64_t, std::vector<TermId>> left;
+  std::unordered_map<uint64_t, Bucket> left;
   for (const Candidate& statement : gold) {
-    if (statement.signature.names.empty()) left[statement.signature.key].push_back(statement.id);
+    if (statement.signature.names.empty()) left[statement.signature.key].Add(statement.id);
   }
   // A statement that found nothing will find nothing when it comes again.
   std::unordered_map<TermId, bool> failed;
   int64_t matched = 0;
   for (const Candidate& statement : predicted) {
-    if (!statement.signature.names.empty()) continue;
+    if (!statement.signature.names.empty() || comparer->exhausted()) continue;
     const auto bucket = left.find(statement.signature.key);
     if (bucket == left.end()) continue;
     bool& hopeless = failed.emplace(statement.id, false).first->second;
     if (hopeless) continue;
-    std::vector<TermId>& candidates = bucket->second;
-    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](TermId candidate) {
-      return comparer->Same(statement.id, candidate);
-    });
-    if (found == candidates.end()) {
-      hopeless = true;
-    } else {
-      candidates.erase(found);
+    if (bucket->second.Take(statement.id, comparer)) {
       ++matched;
+    } else {
+      hopeless = true;
     }
   }
   return matched;

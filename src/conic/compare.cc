@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "conic/arithmetic.h"
 #include "conic/operators.h"
 #include "conic/rebuild.h"
 
@@ -289,26 +290,6 @@ int Comparer::InfinitySign(TermId id) {
   return infinite ? sign : 0;
 }
 
-std::optional<Rational> Comparer::Exact(TermId id) {
-  const Term term = pool_[id];
-  if (pool_.IsNumber(id)) return pool_.Number(id).exact;
-  if (term.kind == TermKind::kPower) {
-    const std::optional<Rational> base = Exact(pool_.Argument(id, 0));
-    const std::optional<Rational> exponent = Exact(pool_.Argument(id, 1));
-    if (!base || !exponent) return std::nullopt;
-    return Power(*base, *exponent);
-  }
-  if (term.kind != TermKind::kSum && term.kind != TermKind::kProduct) return std::nullopt;
-  const bool sum = term.kind == TermKind::kSum;
-  std::optional<Rational> result = Rational{sum ? 0 : 1, 1};
-  for (uint32_t i = 0; i < term.num_arguments && result; ++i) {
-    const std::optional<Rational> next = Exact(pool_.Argument(id, i));
-    if (!next) return std::nullopt;
-    result = sum ? Add(*result, *next) : Multiply(*result, *next);
-  }
-  return result;
-}
-
 bool Comparer::SameValue(TermId a, TermId b) {
   const bool constant = !pool_[a].has_symbol && !pool_[b].has_symbol;
   if (constant) {
@@ -316,8 +297,8 @@ bool Comparer::SameValue(TermId a, TermId b) {
         pool_[b].kind != TermKind::kRational) {
       return pool_[a].label == pool_[b].label;
     }
-    const std::optional<Rational> left = Exact(a);
-    const std::optional<Rational> right = left ? Exact(b) : std::nullopt;
+    const std::optional<Rational> left = RationalValue(pool_, a);
+    const std::optional<Rational> right = left ? RationalValue(pool_, b) : std::nullopt;
     if (left && right) return *left == *right;
   }
   for (int point = 0; point < (constant ? 1 : kNumPoints); ++point) {

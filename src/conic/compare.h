@@ -7,8 +7,6 @@
 
 #include <complex>
 #include <cstdint>
-#include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "conic/parser.h"
@@ -58,7 +56,6 @@ class Comparer {
   bool SameValue(TermId a, TermId b);
   // +1 or -1 for oo and -oo times numbers, else 0.
   int InfinitySign(TermId id);
-  std::optional<Rational> Exact(TermId id);
   Value At(TermId id, int point);
   Value Compute(TermId id, int point);
   Value ComputePower(TermId id, int point);

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "conic/operators.h"
 #include "conic/rebuild.h"
+#include "text/utf8.h"
 
 namespace ckv::conic {
 namespace {
@@ -62,7 +63,7 @@ class StatementParser {
   std::string Found() const {
     if (Is(TokenKind::kEnd)) return "the end of the line";
     constexpr size_t kShown = 40;
-    return Str("'", Now().text.substr(0, kShown), Now().text.size() > kShown ? "...'" : "'");
+    return Str("'", ReplaceInvalidUtf8(Now().text.substr(0, kShown)), Now().text.size() > kShown ? "...'" : "'");
   }
 
   bool Fail(std::string what) { return FailAt(at_, std::move(what)); }
