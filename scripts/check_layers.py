@@ -17,6 +17,7 @@ ALLOWED = {
     "text": ["base", "config"],
     "record": ["base", "config"],
     "data": ["base", "config", "text"],
+    "conic": ["base", "text"],
     "nn": ["base", "config"],
     "ckpt": ["base", "config"],
     "kv": ["base", "config", "sharing", "nn"],
@@ -29,7 +30,7 @@ ALLOWED = {
 }
 
 # Folders that must build without LibTorch.
-TORCH_FREE = {"base", "config", "sharing", "text", "record", "data"}
+TORCH_FREE = {"base", "config", "sharing", "text", "record", "data", "conic"}
 
 GENERATED_HEADERS = {"ckv_version.h"}
 

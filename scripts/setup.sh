@@ -48,6 +48,7 @@ REQUIRED=(
 )
 OPTIONAL=(
   ccache=ccache libzstd-dev=zstd.h zlib1g-dev=zlib.h libgloo-dev=gloo/algorithm.h
+  libflint-dev=flint/fmpz.h libflint-arb-dev=acb.h
   sentencepiece=spm_train gnuplot-nox=gnuplot clang-format-14=clang-format-14 shellcheck=shellcheck
 )
 # What pip installs for each set of test tools.

@@ -55,6 +55,8 @@ if(ZLIB_FOUND)
   target_compile_definitions(ckv_dep_zlib INTERFACE CKV_HAVE_ZLIB=1)
 endif()
 
+include(CkvFlint)
+
 # CUDA: only the compiler decides; LibTorch's own CMake file is not used, because it stops where no
 # toolkit is installed.
 set(CKV_HAVE_CUDA OFF)
