@@ -17,19 +17,20 @@ ALLOWED = {
     "text": ["base", "config"],
     "record": ["base", "config"],
     "data": ["base", "config", "text"],
+    "tasks": ["base", "config", "text", "data"],
     "nn": ["base", "config"],
     "ckpt": ["base", "config"],
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
     "gen": ["base", "config", "sharing", "model", "kv", "nn", "text"],
     "convert": ["base", "config", "sharing", "nn", "kv", "model", "ckpt"],
-    "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
+    "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen", "tasks"],
     "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],
     "app": None,
 }
 
 # Folders that must build without LibTorch.
-TORCH_FREE = {"base", "config", "sharing", "text", "record", "data"}
+TORCH_FREE = {"base", "config", "sharing", "text", "record", "data", "tasks"}
 
 GENERATED_HEADERS = {"ckv_version.h"}
 

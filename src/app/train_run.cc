@@ -9,10 +9,10 @@
 namespace ckv {
 namespace {
 
-// Keys that may differ between the sessions of one run.
+// Keys that may differ between the sessions of one run: none has an effect on weights.
 bool IsOfPlace(const std::string& key) {
   return key == "run.study" || key == "run.name" || key == "run.dir" || key == "run.device" ||
-         key == "run.threads";
+         key == "run.threads" || key.rfind("tasks.", 0) == 0;
 }
 
 FlatConfig KeysThatCount(const TrainRun& run) {
@@ -68,6 +68,7 @@ void TrainRun::Visit(ConfigVisitor& v) {
   v.Section("model", model, "the decoder");
   v.Section("data", data, "what it is trained and validated on");
   v.Section("train", train, "how it is trained");
+  v.Section("tasks", tasks, "downstream tasks that are evaluated on the way");
 }
 
 std::string TrainRun::Dir() const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/task_options.h"
 #include "config/config.h"
 #include "data/config.h"
 #include "model/decoder_config.h"
@@ -33,6 +34,7 @@ struct TrainRun {
   DecoderConfig model;
   DataConfig data;
   TrainConfig train;
+  TaskHookConfig tasks;
 
   void Visit(ConfigVisitor& v);
 
