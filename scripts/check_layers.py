@@ -16,6 +16,7 @@ ALLOWED = {
     "sharing": ["base", "config"],
     "text": ["base", "config"],
     "record": ["base", "config"],
+    "sweep": ["base", "config", "record"],
     "data": ["base", "config", "text"],
     "tasks": ["base", "config", "text", "data"],
     "nn": ["base", "config"],
@@ -30,7 +31,7 @@ ALLOWED = {
 }
 
 # Folders that must build without LibTorch.
-TORCH_FREE = {"base", "config", "sharing", "text", "record", "data", "tasks"}
+TORCH_FREE = {"base", "config", "sharing", "text", "record", "data", "tasks", "sweep"}
 
 GENERATED_HEADERS = {"ckv_version.h"}
 
