@@ -15,14 +15,6 @@ bool IsOfPlace(const std::string& key) {
          key == "run.threads" || key.rfind("tasks.", 0) == 0;
 }
 
-FlatConfig KeysThatCount(const TrainRun& run) {
-  FlatConfig flat = FlattenConfig(run);
-  flat.erase(std::remove_if(flat.begin(), flat.end(),
-                            [](const auto& entry) { return IsOfPlace(entry.first); }),
-             flat.end());
-  return flat;
-}
-
 std::string Stem(const std::string& path) {
   const std::string name = BaseName(path);
   return name.substr(0, name.rfind('.'));
@@ -102,6 +94,14 @@ std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run) {
     model.eos_token_id = tokenizer->eos_id();
   }
   return tokenizer;
+}
+
+FlatConfig KeysThatCount(const TrainRun& run) {
+  FlatConfig flat = FlattenConfig(run);
+  flat.erase(std::remove_if(flat.begin(), flat.end(),
+                            [](const auto& entry) { return IsOfPlace(entry.first); }),
+             flat.end());
+  return flat;
 }
 
 void CheckSameRun(const TrainRun& run, const std::string& config_path) {

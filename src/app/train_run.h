@@ -51,6 +51,9 @@ TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& s
 // fit.
 std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run);
 
+// All keys of a run but those that only say where and under what name it runs.
+FlatConfig KeysThatCount(const TrainRun& run);
+
 // Throws ConfigError, naming all keys that differ, unless the run that wrote `config_path` is this
 // one. Where it runs and what it is called may differ.
 void CheckSameRun(const TrainRun& run, const std::string& config_path);
