@@ -64,7 +64,7 @@ void AddReportCommand(CLI::App& program) {
   command->add_option("SWEEP", options->sweep, "YAML file or folder of a sweep")
       ->type_name("PATH")
       ->required();
-  command->add_option("--to", options->folder, "Folder for the files (default: the sweep's)")
+  command->add_option("--out", options->folder, "Folder for the files (default: the sweep's)")
       ->type_name("DIR");
   command->add_option("--quality", options->quality, "The metric drawn against KV bytes")
       ->type_name("METRIC");
