@@ -144,6 +144,49 @@ TEST_F(EvalTasksCommandTest, ComparesRunsDocumentByDocument) {
               HasSubstr("its task 'quiz' is not that of"));
 }
 
+TEST_F(EvalTasksCommandTest, TasksAreMetricsOfATrainingRun) {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += Str("line ", i, " of a short text\n");
+  WriteFileAtomically(Path("text.txt"), text);
+  ASSERT_EQ(
+      RunCkv({"data", "prepare", Path("text.txt"), "--tokenizer", "byte", "--out", Path("set")})
+          .exit_code,
+      0);
+  WriteFileAtomically(
+      Path("run.yaml"),
+      Str("run: {device: cpu, threads: 1, dir: ", Path("run"), "}\n",
+          "model: {num_layers: 2, kv_sharing: 0_1, hidden_size: 16, intermediate_size: 24,\n",
+          "        num_attention_heads: 2, max_position_embeddings: 64}\n",
+          "data: {train: ", Path("set"), ", valid_percent: 10, seq_len: 12}\n",
+          "train: {steps: 25, batch_size: 2, eval_every: 5, log_every: 5, tensorboard: false,\n",
+          "        schedule: {warmup_steps: 2}}\n", "tasks: {names: [quiz], every: 10, limit: 6,\n",
+          "        task_dir: ", Path("tasks"), ", data_dirs: [", Path("data"), "]}\n"));
+  const ProgramResult result = RunCkv({"train", Path("run.yaml"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::vector<int> steps;
+  double last = -1.0;
+  const std::string rows = ReadFile(Path("run/metrics.jsonl"));
+  for (size_t at = 0; at < rows.size(); at = rows.find('\n', at) + 1) {
+    const Json row = ParseJson(rows.substr(at, rows.find('\n', at) - at), "metrics");
+    if (!row.contains("task_quiz_acc")) continue;
+    steps.push_back(row["step"].get<int>());
+    last = row["task_quiz_acc"].get<double>();
+  }
+  EXPECT_EQ(steps, (std::vector<int>{10, 20, 25}));
+  EXPECT_EQ(ParseJson(result.out, "stdout")["task_quiz_acc"], last);
+  // The same figure as by the command.
+  ASSERT_EQ(RunCkv({"eval", "tasks", Path("run"), "--checkpoint", "25", "--device", "cpu",
+                    "--tasks", "quiz", "--task-dir", Path("tasks"), "--data-dir", Path("data"),
+                    "--limit", "6", "--out", Path("r.json")})
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadJsonFile(Path("r.json"))["results"]["quiz"]["acc,none"], last);
+  WriteFileAtomically(Path("bad.yaml"), ReadFile(Path("run.yaml")));
+  EXPECT_THAT(CkvError(kExitConfig, {"train", Path("bad.yaml"), "--set", "run.dir=" + Path("bad"),
+                                     "--set", "tasks.names=[nothing]"}),
+              HasSubstr("there is no task 'nothing'"));
+}
+
 TEST_F(EvalTasksCommandTest, SaysWhatIsWrong) {
   EXPECT_THAT(CkvError(kExitConfig, Tasks("plain", "quizz")),
               HasSubstr("there is no task 'quizz' in"));
