@@ -42,6 +42,9 @@ if [[ $preset == ci || $preset == dev ]]; then
   if [[ -f $TEST_VENV/$TEST_TOOLS_SLOW ]]; then
     test_arguments+=(-D "CKV_TRANSFORMERS_PYTHON=$TEST_VENV/bin/python3")
   fi
+  if [[ -f $TEST_VENV/$TEST_TOOLS_HARNESS ]]; then
+    test_arguments+=(-D "CKV_HARNESS_PYTHON=$TEST_VENV/bin/python3")
+  fi
 fi
 
 # Eight files that include LibTorch, compiled as one, take up to 3 GB.

@@ -16,21 +16,25 @@ ALLOWED = {
     "sharing": ["base", "config"],
     "text": ["base", "config"],
     "record": ["base", "config"],
+    "sweep": ["base", "config", "record"],
     "data": ["base", "config", "text"],
     "conic": ["base", "text"],
+    "tasks": ["base", "config", "text", "data"],
     "nn": ["base", "config"],
     "ckpt": ["base", "config"],
     "kv": ["base", "config", "sharing", "nn"],
     "model": ["base", "config", "sharing", "nn", "kv"],
     "gen": ["base", "config", "sharing", "model", "kv", "nn", "text"],
     "convert": ["base", "config", "sharing", "nn", "kv", "model", "ckpt"],
-    "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen"],
+    "eval": ["base", "config", "sharing", "model", "kv", "nn", "data", "text", "gen", "tasks"],
     "train": ["base", "config", "data", "text", "model", "nn", "kv", "ckpt", "record", "sharing"],
     "app": None,
 }
 
 # Folders that must build without LibTorch.
-TORCH_FREE = {"base", "config", "sharing", "text", "record", "data", "conic"}
+TORCH_FREE = {
+    "base", "config", "sharing", "text", "record", "data", "tasks", "sweep", "conic"
+}
 
 GENERATED_HEADERS = {"ckv_version.h"}
 

@@ -13,6 +13,8 @@ TORCH_PYTHON_FILE=$ROOT/build/torch-python
 # Where setup.sh puts Python packages for tests: a file of a set's name says that it is complete.
 # shellcheck disable=SC2034
 TEST_VENV=$ROOT/build/test-venv TEST_TOOLS_FAST=tensorboard TEST_TOOLS_SLOW=transformers
+# shellcheck disable=SC2034
+TEST_TOOLS_HARNESS=lm-eval
 
 SCRIPT_NAME=$(basename "$0" .sh)
 

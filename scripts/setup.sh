@@ -6,7 +6,7 @@
 #
 #   --required-only   does not try to install optional packages (hosts without internet)
 #   --tests           also Python packages that the fast tests use: tensorboard
-#   --all-tests       also those of the slow ones: transformers, sentencepiece
+#   --all-tests       also those of the slow ones: transformers, sentencepiece, lm-eval
 #
 # 1. Packages of Debian 12 or Ubuntu 24.04, as root or through sudo. Required ones must be there in
 #    the end; optional ones that cannot be had are left out with a line.
@@ -33,7 +33,8 @@ for argument in "$@"; do
   case $argument in
     --required-only) required_only=yes ;;
     --tests) test_tools=("$TEST_TOOLS_FAST") ;;
-    --all-tests) test_tools=("$TEST_TOOLS_FAST" "$TEST_TOOLS_SLOW") ;;
+    --all-tests)
+      test_tools=("$TEST_TOOLS_FAST" "$TEST_TOOLS_SLOW" "$TEST_TOOLS_HARNESS") ;;
     -h | --help) print_help && exit 0 ;;
     *) fail $EXIT_USAGE "unknown argument '$argument'" ;;
   esac
@@ -55,7 +56,10 @@ OPTIONAL=(
 declare -A TEST_TOOLS=(
   ["$TEST_TOOLS_FAST"]="tensorboard==2.20.0"
   ["$TEST_TOOLS_SLOW"]="transformers==4.57.6 sentencepiece==0.2.1 protobuf==6.33.1 safetensors==0.7.0"
+  ["$TEST_TOOLS_HARNESS"]="lm-eval==0.4.13 psutil==7.2.2"
 )
+# Those that would bring a torch of their own, so that what they need is listed above.
+declare -A TEST_TOOLS_ALONE=(["$TEST_TOOLS_HARNESS"]="accelerate==1.15.0")
 # Sets of test tools that could not be installed.
 TOOLS_LEFT_OUT_FILE=$ROOT/build/test-tools-left-out
 # Optional packages that could not be installed, so that a second call does not try again.
@@ -280,8 +284,10 @@ install_test_tools() {
   fi
   say "installing ${packages[*]} into ${TEST_VENV#"$ROOT"/} (optional, for tests)"
   log=$(mktemp)
-  if ! "$TEST_VENV/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input \
-    --retries 1 --timeout 20 "${packages[@]}" >"$log" 2>&1; then
+  local pip=("$TEST_VENV/bin/python3" -m pip install --quiet --disable-pip-version-check
+    --no-input --retries 1 --timeout 20)
+  if ! "${pip[@]}" "${packages[@]}" >"$log" 2>&1 || { [[ -n ${TEST_TOOLS_ALONE[$1]-} ]] &&
+    ! "${pip[@]}" --no-deps "${TEST_TOOLS_ALONE[$1]}" >"$log" 2>&1; }; then
     cat "$log" >&2
     rm -f "$log"
     return 1

@@ -15,6 +15,7 @@ namespace ckv {
 
 void AddBenchCommand(CLI::App& program);
 void AddChatCommand(CLI::App& program);
+void AddCompareCommand(CLI::App& program);
 void AddCompletionCommand(CLI::App& program);
 void AddConvertCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
@@ -22,7 +23,9 @@ void AddEvalCommand(CLI::App& program);
 void AddGenerateCommand(CLI::App& program);
 void AddInspectCommand(CLI::App& program);
 void AddPlotCommand(CLI::App& program);
+void AddReportCommand(CLI::App& program);
 void AddStreamCommand(CLI::App& program);
+void AddSweepCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
 
 // The program's parser with all commands.

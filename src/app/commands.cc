@@ -14,6 +14,9 @@ void AddCommands(CLI::App& program) {
   AddInspectCommand(program);
   AddConvertCommand(program);
   AddPlotCommand(program);
+  AddSweepCommand(program);
+  AddReportCommand(program);
+  AddCompareCommand(program);
   AddBenchCommand(program);
   AddCompletionCommand(program);
 }

@@ -9,18 +9,10 @@
 namespace ckv {
 namespace {
 
-// Keys that may differ between the sessions of one run.
+// Keys that may differ between the sessions of one run: none has an effect on weights.
 bool IsOfPlace(const std::string& key) {
   return key == "run.study" || key == "run.name" || key == "run.dir" || key == "run.device" ||
-         key == "run.threads";
-}
-
-FlatConfig KeysThatCount(const TrainRun& run) {
-  FlatConfig flat = FlattenConfig(run);
-  flat.erase(std::remove_if(flat.begin(), flat.end(),
-                            [](const auto& entry) { return IsOfPlace(entry.first); }),
-             flat.end());
-  return flat;
+         key == "run.threads" || key.rfind("tasks.", 0) == 0;
 }
 
 std::string Stem(const std::string& path) {
@@ -68,6 +60,7 @@ void TrainRun::Visit(ConfigVisitor& v) {
   v.Section("model", model, "the decoder");
   v.Section("data", data, "what it is trained and validated on");
   v.Section("train", train, "how it is trained");
+  v.Section("tasks", tasks, "downstream tasks that are evaluated on the way");
 }
 
 std::string TrainRun::Dir() const {
@@ -101,6 +94,14 @@ std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run) {
     model.eos_token_id = tokenizer->eos_id();
   }
   return tokenizer;
+}
+
+FlatConfig KeysThatCount(const TrainRun& run) {
+  FlatConfig flat = FlattenConfig(run);
+  flat.erase(std::remove_if(flat.begin(), flat.end(),
+                            [](const auto& entry) { return IsOfPlace(entry.first); }),
+             flat.end());
+  return flat;
 }
 
 void CheckSameRun(const TrainRun& run, const std::string& config_path) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/task_options.h"
 #include "config/config.h"
 #include "data/config.h"
 #include "model/decoder_config.h"
@@ -33,6 +34,7 @@ struct TrainRun {
   DecoderConfig model;
   DataConfig data;
   TrainConfig train;
+  TaskHookConfig tasks;
 
   void Visit(ConfigVisitor& v);
 
@@ -48,6 +50,9 @@ TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& s
 // vocabulary and the ids of beginning and end. Throws ConfigError for a vocabulary that does not
 // fit.
 std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run);
+
+// All keys of a run but those that only say where and under what name it runs.
+FlatConfig KeysThatCount(const TrainRun& run);
 
 // Throws ConfigError, naming all keys that differ, unless the run that wrote `config_path` is this
 // one. Where it runs and what it is called may differ.

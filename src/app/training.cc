@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include "app/load_model.h"
+#include "app/task_hook.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -71,6 +72,7 @@ class Training {
 
   void WriteMetrics(const TrainState& state, const TrainProgress& progress);
   void ValidateNow(TrainState& state);
+  void EvaluateTasks(const TrainState& state);
   void SaveNow(const TrainState& state);
   OrderedJson Result(const TrainState& state) const;
 
@@ -80,6 +82,7 @@ class Training {
   VocabularyInfo vocabulary_;
   std::unique_ptr<DataSource> data_;
   bool validates_ = false;
+  TaskHook tasks_;
   Decoder model_;
   CausalLmObjective objective_;
   std::unique_ptr<AdamW> optimizer_;
@@ -88,6 +91,7 @@ class Training {
   std::optional<RunDir> dir_;
   std::optional<MetricSink> metrics_;
   std::optional<ValidationResult> validation_;
+  std::vector<std::pair<std::string, double>> task_values_;
   double last_loss_ = 0.0;
   int64_t saved_step_ = -1;
   double last_log_ = 0.0;
@@ -120,6 +124,7 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer)
       vocabulary_{tokenizer_->Fingerprint(), tokenizer_->vocab_size()},
       data_(MakeTrainSource(run_.data, vocabulary_, {run_.train.MicroRows()})),
       validates_(MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()}) != nullptr),
+      tasks_(run_.tasks),
       model_(BuildModel(run_)),
       objective_(model_, ObjectiveOptions()) {
   // Masters start from the weights as they were before rounding.
@@ -238,6 +243,17 @@ void Training::ValidateNow(TrainState& state) {
   }
 }
 
+void Training::EvaluateTasks(const TrainState& state) {
+  if (!tasks_.DueAt(state.step, state.step == run_.train.steps)) return;
+  const MeanWeights mean(*model_, ema_.get());
+  task_values_ = tasks_.Evaluate(model_, *tokenizer_);
+  MetricRow row(state.step);
+  row.Set(kMetricTokens, static_cast<double>(state.tokens));
+  row.Set(kMetricSeconds, state.seconds);
+  for (const auto& [name, value] : task_values_) row.Set(name, value);
+  metrics_->Write(row);
+}
+
 void Training::SaveNow(const TrainState& state) {
   if (saved_step_ == state.step) return;
   CheckpointDir checkpoints = dir_->checkpoints();
@@ -265,6 +281,7 @@ OrderedJson Training::Result(const TrainState& state) const {
     result["valid_accuracy"] = validation_->accuracy;
   }
   if (state.best_valid_loss.has_value()) result["best_valid_loss"] = *state.best_valid_loss;
+  for (const auto& [name, value] : task_values_) result[name] = value;
   return result;
 }
 
@@ -306,11 +323,15 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
   hooks.log = [this](const TrainState& now, const TrainProgress& progress) {
     WriteMetrics(now, progress);
   };
-  hooks.validate = [this](TrainState& now) { ValidateNow(now); };
+  hooks.validate = [this](TrainState& now) {
+    ValidateNow(now);
+    EvaluateTasks(now);
+  };
   hooks.save = [this](const TrainState& now) { SaveNow(now); };
   Trainer trainer(run_.train, objective_, *data_, *optimizer_, ema_.get(), device_);
   trainer.Run(state, hooks);
   if (!validation_.has_value() && validates_) ValidateNow(state);  // the last session ended here
+  if (task_values_.empty()) EvaluateTasks(state);
 
   ShowLiveLine("");
   metrics_->Sync();

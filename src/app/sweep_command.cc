@@ -1,0 +1,208 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "app/command.h"
+#include "app/output.h"
+#include "app/sweep_facts.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "sweep/chart.h"
+#include "sweep/child.h"
+#include "sweep/runner.h"
+
+namespace ckv {
+namespace {
+
+struct SweepCommand {
+  std::string path;
+  std::vector<std::string> sets;
+  bool dry_run = false;
+  bool retry = false;
+  std::string slurm;
+  std::vector<int64_t> points;
+  CommandOutput output;
+};
+
+// FLOPs a second: as the sweep's file says, else the middle of what the points that are done had.
+std::optional<double> TrainingSpeed(const SweepConfig& config,
+                                    const std::vector<PointState>& states) {
+  if (config.flops_per_second > 0.0) return config.flops_per_second;
+  std::vector<double> speeds;
+  for (const PointState& state : states) {
+    const StageState* train = state.FindStage("train");
+    if (train == nullptr || train->status != StageStatus::kDone || train->seconds <= 0.0) continue;
+    speeds.push_back(state.train_flops / train->seconds);
+  }
+  if (speeds.empty()) return std::nullopt;
+  std::nth_element(speeds.begin(), speeds.begin() + speeds.size() / 2, speeds.end());
+  return speeds[speeds.size() / 2];
+}
+
+std::string StatusOfPoint(const SweepConfig& config, const PointState& state) {
+  for (const StageState& stage : state.stages) {
+    if (stage.status != StageStatus::kDone) {
+      return Str(stage.name, " ", StageStatusName(stage.status));
+    }
+  }
+  if (state.stages.empty()) return "waiting";
+  return state.stages.size() == config.stages.size() + 1 ? "done" : "train done";
+}
+
+std::string TimeText(double seconds) {
+  if (seconds < 100.0) return Str(Fixed(seconds, 0), " s");
+  if (seconds < 6000.0) return Str(Fixed(seconds / 60.0, 0), " min");
+  return Str(Fixed(seconds / 3600.0, 1), " h");
+}
+
+void PrintDryRun(const SweepCommand& command, const SweepConfig& config, const SweepPoints& found,
+                 bool vocabulary_known) {
+  std::vector<PointState> states;
+  for (const SweepPoint& point : found.points) states.push_back(StateOf(config, point));
+  const std::optional<double> speed = TrainingSpeed(config, states);
+  std::string text =
+      Str("   #  parameters   tokens    FLOPs  KV resident  written      read     "
+          "time  status         point\n");
+  OrderedJson json;
+  json["points"] = OrderedJson::array();
+  double seconds = 0.0;
+  double flops = 0.0;
+  size_t left = 0;
+  for (size_t i = 0; i < states.size(); ++i) {
+    const PointState& state = states[i];
+    const std::string status = StatusOfPoint(config, state);
+    const double time = speed.has_value() ? state.train_flops / *speed : 0.0;
+    const StageState* train = state.FindStage("train");
+    if (train == nullptr || train->status != StageStatus::kDone) {
+      seconds += time;
+      flops += state.train_flops;
+      ++left;
+    }
+    char line[256];
+    std::snprintf(
+        line, sizeof(line), "%4zu  %10s %8s %8s  %11s %8s  %8s %8s  %-14s ", i,
+        ShortNumber(state.parameters).c_str(), ShortNumber(state.tokens).c_str(),
+        ShortNumber(state.train_flops).c_str(), ShortNumber(state.kv_resident_bytes).c_str(),
+        ShortNumber(state.kv_written_bytes).c_str(), ShortNumber(state.kv_read_bytes).c_str(),
+        speed.has_value() ? TimeText(time).c_str() : "-", status.c_str());
+    text += Str(line, state.id, "\n");
+    OrderedJson item = {{"index", i},
+                        {"id", state.id},
+                        {"label", state.label},
+                        {"seed", state.seed},
+                        {"kv_sharing", state.kv_sharing},
+                        {"sets", state.sets},
+                        {"parameters", state.parameters},
+                        {"tokens", state.tokens},
+                        {"train_flops", state.train_flops},
+                        {"kv_resident_bytes", state.kv_resident_bytes},
+                        {"kv_written_bytes", state.kv_written_bytes},
+                        {"kv_read_bytes", state.kv_read_bytes},
+                        {"status", status}};
+    if (speed.has_value()) item["seconds"] = time;
+    json["points"].push_back(std::move(item));
+  }
+  json["left_out"] = found.num_left_out;
+  json["equal"] = found.num_equal;
+  json["to_train"] = left;
+  json["to_train_flops"] = flops;
+  if (speed.has_value()) json["expected_seconds"] = seconds / static_cast<double>(config.parallel);
+  text += Str("\n", states.size(), " points, ", left, " to train: ", ShortNumber(flops), " FLOPs");
+  if (speed.has_value()) {
+    text += Str(", about ", TimeText(seconds / static_cast<double>(config.parallel)), " with ",
+                config.parallel, " at once (training alone)");
+  } else {
+    text += "; the time is not known before a point is done or 'flops_per_second' is set";
+  }
+  if (found.num_left_out > 0) text += Str("; ", found.num_left_out, " left out by constraints");
+  if (found.num_equal > 0) text += Str("; ", found.num_equal, " equal to others");
+  text += "\nKV bytes in bf16: a token in the cache; written and read by a decoding step\n";
+  if (!vocabulary_known) text += "The tokenizer is not there yet: embeddings are not counted.\n";
+  command.output.Print(json, text);
+}
+
+void RunSweepCommand(const SweepCommand& command) {
+  const SweepConfig config = LoadSweepConfig(command.path, command.sets);
+  PointDescriber describer(config.config);
+  const SweepPoints found =
+      ExpandSweep(config, command.path,
+                  [&](const std::vector<std::string>& sets) { return describer.Describe(sets); });
+  if (found.points.empty()) {
+    throw ConfigError(command.path, "no point is left: the constraints exclude all of them");
+  }
+  if (command.dry_run) {
+    PrintDryRun(command, config, found, describer.vocabulary_known());
+    return;
+  }
+  MakeDirs(config.RunsDir());
+  WriteFileAtomically(JoinPath(config.RunsDir(), "sweep.yaml"), DumpYaml(config));
+  if (!command.slurm.empty()) {
+    if (!command.sets.empty()) {
+      throw ConfigError("--slurm", "takes no --set: the tasks of the array read the file alone");
+    }
+    WriteFileAtomically(command.slurm,
+                        SlurmScript(config, std::filesystem::absolute(command.path).string(),
+                                    found.points.size(), OwnProgram()));
+    command.output.Print({{"script", command.slurm}, {"tasks", found.points.size()}},
+                         Str("sbatch ", command.slurm, "   # ", found.points.size(), " tasks"));
+    return;
+  }
+  LogInfo("sweep", Str(config.name, ": ", found.points.size(), " points in ", config.RunsDir()));
+  RunnerOptions options;
+  options.retry = command.retry;
+  options.indices = command.points;
+  const SweepCounts counts = RunSweep(config, found.points, options);
+  const int64_t total = command.points.empty() ? static_cast<int64_t>(found.points.size())
+                                               : static_cast<int64_t>(command.points.size());
+  std::string text = Str(counts.done, " of ", total, " points done");
+  if (counts.failed > 0) text += Str(", ", counts.failed, " failed");
+  if (counts.elsewhere > 0) text += Str(", ", counts.elsewhere, " run elsewhere");
+  text += Str("\nckv report ", config.dir, "\n");
+  command.output.Print({{"points", total},
+                        {"done", counts.done},
+                        {"failed", counts.failed},
+                        {"elsewhere", counts.elsewhere},
+                        {"dir", config.dir}},
+                       text);
+}
+
+}  // namespace
+
+void AddSweepCommand(CLI::App& program) {
+  const auto options = std::make_shared<SweepCommand>();
+  CLI::App* command = program.add_subcommand(
+      "sweep", "Train and evaluate many configurations, or go on with a sweep that was stopped");
+  command->add_option("SWEEP", options->path, "YAML file of the sweep")
+      ->type_name("FILE")
+      ->required();
+  command->add_option("--set", options->sets, "Change a key of the sweep's file, e.g. parallel=2")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command->add_flag("--dry-run", options->dry_run,
+                    "Print the points with their size, FLOPs, KV bytes and expected time");
+  command->add_flag("--retry", options->retry,
+                    "Run also what diverged, ran out of memory or timed out before");
+  command->add_option("--point", options->points, "Only the points of these numbers (--dry-run)")
+      ->type_name("N")
+      ->allow_extra_args(false);
+  command->add_option("--slurm", options->slurm, "Write a job array for sbatch and leave")
+      ->type_name("FILE");
+  options->output.AddOptions(*command);
+  command->footer(
+      "Examples:\n"
+      "  ckv sweep experiments/first-study/sweep.yaml --dry-run\n"
+      "  ckv sweep experiments/first-study/sweep.yaml\n\n"
+      "The same command goes on with a sweep that was stopped. docs/sweeps.md describes the file.");
+  command->callback([options] { RunSweepCommand(*options); });
+}
+
+}  // namespace ckv

@@ -1,0 +1,32 @@
+// Downstream tasks as metrics of a training run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "app/task_options.h"
+#include "model/decoder.h"
+#include "text/tokenizer.h"
+
+namespace ckv {
+
+class TaskHook {
+ public:
+  // Reads the tasks' data, so that what is wrong with them shows before training. Throws what
+  // OpenTask throws.
+  explicit TaskHook(const TaskHookConfig& config);
+
+  bool DueAt(int64_t step, bool last) const;
+
+  // Every metric of every task, as "task_<name>_<metric>" and its value.
+  std::vector<std::pair<std::string, double>> Evaluate(Decoder& decoder,
+                                                       const Tokenizer& tokenizer) const;
+
+ private:
+  TaskHookConfig config_;
+  std::vector<Task> tasks_;
+};
+
+}  // namespace ckv

@@ -1,0 +1,82 @@
+#include "eval/request_tokens.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "tasks/python_text.h"
+
+namespace ckv {
+namespace {
+
+std::vector<int32_t> EncodeWithBos(const Tokenizer& tokenizer, bool bos, const std::string& text) {
+  std::vector<int32_t> ids = tokenizer.Encode(text);
+  if (bos) ids.insert(ids.begin(), tokenizer.bos_id());
+  return ids;
+}
+
+// What stands for the start of a text.
+int32_t PrefixToken(const Tokenizer& tokenizer) {
+  const int32_t id = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : tokenizer.eos_id();
+  if (id < 0) {
+    throw ConfigError("",
+                      "a text without context needs <s> or </s>, and the tokenizer has neither");
+  }
+  return id;
+}
+
+}  // namespace
+
+std::vector<int32_t> EncodeContext(const Tokenizer& tokenizer, bool bos,
+                                   const std::string& context) {
+  return EncodeWithBos(tokenizer, bos, std::string(StripRight(context)));
+}
+
+RequestTokens EncodeRequest(const Tokenizer& tokenizer, bool bos, const std::string& context,
+                            const std::string& continuation) {
+  return EncodeRequest(tokenizer, bos, context, continuation,
+                       EncodeContext(tokenizer, bos, context));
+}
+
+RequestTokens EncodeRequest(const Tokenizer& tokenizer, bool bos, const std::string& context,
+                            const std::string& continuation,
+                            const std::vector<int32_t>& context_ids) {
+  RequestTokens tokens;
+  if (context.empty()) {
+    tokens.continuation = tokenizer.Encode(continuation);
+    const int32_t prefix = PrefixToken(tokenizer);
+    tokens.context = {prefix};
+    if (!tokens.continuation.empty() && tokens.continuation.front() == prefix) {
+      tokens.continuation.erase(tokens.continuation.begin());
+    }
+    return tokens;
+  }
+  // White space that goes over to the continuation changes nothing in the joined text.
+  const std::vector<int32_t> whole = EncodeWithBos(tokenizer, bos, context + continuation);
+  const size_t length = std::min(context_ids.size(), whole.size());
+  tokens.context = context_ids;
+  if (tokens.context.empty()) tokens.context = {PrefixToken(tokenizer)};  // of white space alone
+  tokens.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(length), whole.end());
+  return tokens;
+}
+
+std::vector<RequestTokens> RollingWindows(const Tokenizer& tokenizer, bool bos,
+                                          const std::string& text, int64_t max_length) {
+  const std::vector<int32_t> ids = EncodeWithBos(tokenizer, bos, text);
+  const auto size = static_cast<int64_t>(ids.size());
+  std::vector<RequestTokens> windows;
+  for (int64_t begin = 0; begin < size; begin += max_length) {
+    const int64_t end = std::min(begin + max_length, size);
+    RequestTokens window;
+    window.continuation.assign(ids.begin() + begin, ids.begin() + end);
+    if (begin == 0) {
+      window.context = {PrefixToken(tokenizer)};
+    } else {
+      const int64_t from = std::max<int64_t>(0, end - 1 - max_length);
+      window.context.assign(ids.begin() + from, ids.begin() + begin);
+    }
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+}  // namespace ckv
