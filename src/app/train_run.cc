@@ -12,7 +12,8 @@ namespace {
 // Keys that may differ between the sessions of one run.
 bool IsOfPlace(const std::string& key) {
   return key == "run.study" || key == "run.name" || key == "run.dir" || key == "run.device" ||
-         key == "run.threads";
+         key == "run.threads" || key == "train.async_checkpoints" ||
+         (key.compare(0, 5, "dist.") == 0 && key != "dist.reduce");
 }
 
 FlatConfig KeysThatCount(const TrainRun& run) {
@@ -68,6 +69,7 @@ void TrainRun::Visit(ConfigVisitor& v) {
   v.Section("model", model, "the decoder");
   v.Section("data", data, "what it is trained and validated on");
   v.Section("train", train, "how it is trained");
+  v.Section("dist", dist, "how several processes (ranks) share the work");
 }
 
 std::string TrainRun::Dir() const {

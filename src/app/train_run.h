@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "data/config.h"
+#include "dist/config.h"
 #include "model/decoder_config.h"
 #include "text/tokenizer.h"
 #include "train/config.h"
@@ -33,6 +34,7 @@ struct TrainRun {
   DecoderConfig model;
   DataConfig data;
   TrainConfig train;
+  DistConfig dist;
 
   void Visit(ConfigVisitor& v);
 
