@@ -22,6 +22,7 @@ void AddEvalCommand(CLI::App& program);
 void AddGenerateCommand(CLI::App& program);
 void AddInspectCommand(CLI::App& program);
 void AddPlotCommand(CLI::App& program);
+void AddSlurmCommand(CLI::App& program);
 void AddStreamCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
 

@@ -70,9 +70,9 @@ class ParallelRun {
     hooks.save = [](const TrainState&) {};
   }
 
-  void Train(Objective* other = nullptr) {
+  void Train(Objective* other = nullptr, Ema* ema = nullptr) {
     Objective& used = other == nullptr ? *objective : *other;
-    Trainer(options_.train, used, *data, *optimizer, nullptr, device_, parallel.get())
+    Trainer(options_.train, used, *data, *optimizer, ema, device_, parallel.get())
         .Run(state, hooks);
   }
 
