@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Logging.h>
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
@@ -68,6 +69,8 @@ struct CommGroup::Pending::Work {
 
 CommGroup::CommGroup(const Launch& launch, const DistConfig& config, const at::Device& device)
     : launch_(launch), device_(device), backend_name_(ChooseBackend(config, device)) {
+  // c10d would put a backtrace on stderr for what becomes one line of ours.
+  FLAGS_caffe2_log_level = 3;
   if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
   const std::chrono::milliseconds timeout = Milliseconds(config.timeout_s);
   parts_ =
