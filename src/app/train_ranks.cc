@@ -46,20 +46,20 @@ std::vector<int64_t> Candidates(const CheckpointDir& checkpoints) {
 
 }  // namespace
 
-std::unique_ptr<CommGroup> JoinRanks(const TrainRun& run, at::Device* device) {
+std::unique_ptr<CommGroup> JoinRanks(const DistConfig& config, int64_t threads,
+                                     const std::string& origin, std::string* device) {
   const std::optional<Launch> launch = FindLaunch();
-  if (run.run.threads > 0) {
-    at::set_num_threads(static_cast<int>(run.run.threads));
+  if (threads > 0) {
+    at::set_num_threads(static_cast<int>(threads));
   } else if (launch.has_value() && launch->local_world > 1) {
     // Ranks of one host share its cores; a launcher may have said less.
     const int share = static_cast<int>(std::thread::hardware_concurrency()) / launch->local_world;
     at::set_num_threads(std::max(1, std::min(share, at::get_num_threads())));
   }
-  *device = ChooseDevice(
-      launch.has_value() ? DeviceOfRank(run.run.device, *launch) : run.run.device, "run.device");
   if (!launch.has_value()) return nullptr;
+  *device = DeviceOfRank(*device, *launch);
   if (launch->rank != 0) SetLogLevel(LogLevel::kWarn);
-  return std::make_unique<CommGroup>(*launch, run.dist, *device);
+  return std::make_unique<CommGroup>(*launch, config, ChooseDevice(*device, origin));
 }
 
 void CheckSameOnAllRanks(CommGroup& group, const TrainRun& run) {

@@ -14,10 +14,11 @@
 
 namespace ckv {
 
-// The group that the launcher's variables name; nullptr without a launcher. `device` becomes that
-// of this rank: with run.device auto or cuda the GPU of its local rank. Sets the number of CPU
-// threads.
-std::unique_ptr<CommGroup> JoinRanks(const TrainRun& run, at::Device* device);
+// The group that the launcher's variables name; nullptr without a launcher. `device`, a name as for
+// ChooseDevice (`origin` for its faults), becomes that of this rank: "auto" and "cuda" mean the GPU
+// of its local rank. Sets the number of CPU threads; 0 = this rank's share of the host's cores.
+std::unique_ptr<CommGroup> JoinRanks(const DistConfig& config, int64_t threads,
+                                     const std::string& origin, std::string* device);
 
 // Throws ConfigError on all ranks unless all read the same settings.
 void CheckSameOnAllRanks(CommGroup& group, const TrainRun& run);

@@ -424,8 +424,10 @@ OrderedJson CompleteResult(const TrainRun& run) {
 }  // namespace
 
 OrderedJson RunTraining(TrainRun run, const std::vector<std::string>& arguments) {
-  at::Device device = at::kCPU;
-  const std::unique_ptr<CommGroup> group = JoinRanks(run, &device);
+  std::string device_name = run.run.device;
+  const std::unique_ptr<CommGroup> group =
+      JoinRanks(run.dist, run.run.threads, "run.device", &device_name);
+  const at::Device device = ChooseDevice(device_name, "run.device");
   AllowTf32(run.train.precision == "tf32");
   std::unique_ptr<Tokenizer> tokenizer;
   OrderedJson complete;

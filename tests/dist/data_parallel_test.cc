@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "sharing/dist_cost.h"
 #include "tests/dist/parallel_run.h"
 #include "tests/dist/ranks.h"
 #include "tests/tensors.h"
@@ -203,6 +204,46 @@ TEST_F(DataParallelTest, Stage3GathersAUnitOnceForAllItsPasses) {
                          all - layers + group_of_layers + 2 * 16 * 8 * 40);
       CKV_EXPECT_IN_RANK(group->traffic().scattered > 0 && group->traffic().gathered > 0);
     });
+  }
+}
+
+// What the cost model counts is what is sent; what remains are paddings and the few numbers that
+// ranks agree on.
+TEST_F(DataParallelTest, TrafficIsThatOfTheCostModel) {
+  for (const char* sharing : {"0_1_2_3", "0_2_2_3"}) {
+    for (const int64_t stage : {0, 1, 2, 3}) {
+      for (const int world : {2, 3}) {
+        constexpr int64_t kSteps = 3;
+        ParallelRunOptions options;
+        options.sharing = sharing;
+        options.dist.zero = stage;
+        options.train = ParallelTraining(kSteps);
+        options.train.micro_batch_size = 2;
+        const IterationPlan plan(KvSharingSpec::Parse(sharing), 2, 2);
+        ClusterShape cluster;
+        cluster.gpus = world;
+        DistStep step;
+        step.stage = stage;
+        step.batch = options.train.batch_size;
+        step.micro_rows = 2;
+        step.weight_bytes = step.wire_bytes = 8;
+        DecoderConfig config = TinyConfig(sharing);
+        const DistCost cost = CountDistCost(plan, config.Shape(), cluster, step);
+        EXPECT_EQ(cost.micro_batches, options.train.MicroBatchesOf(world));
+        Train(world, "ranks", options, [&](ParallelRun& run, CommGroup* group) {
+          const auto near = [](int64_t bytes, double expected) {
+            const double numbers = 300.0;
+            const double measured = static_cast<double>(bytes) / static_cast<double>(kSteps);
+            return measured >= expected * 0.999 && measured <= expected * 1.02 + numbers;
+          };
+          const CommGroup::Traffic& traffic = group->traffic();
+          CKV_EXPECT_IN_RANK(near(traffic.summed, cost.summed_bytes));
+          CKV_EXPECT_IN_RANK(near(traffic.scattered, cost.scattered_bytes));
+          CKV_EXPECT_IN_RANK(near(traffic.gathered, cost.gathered_bytes));
+          CKV_EXPECT_IN_RANK(run.state.step == kSteps);
+        });
+      }
+    }
   }
 }
 
