@@ -85,7 +85,9 @@ std::optional<int64_t> FindWholeCheckpoint(const CheckpointDir& checkpoints, Com
   DoTogether(group, [&] {
     if (group == nullptr || group->root()) steps = Candidates(checkpoints);
   });
-  if (group != nullptr) steps = Json::parse(group->Gather(Json(steps).dump())[0]);
+  if (group != nullptr) {
+    steps = Json::parse(group->Gather(Json(steps).dump())[0]).get<std::vector<int64_t>>();
+  }
   std::string first_fault;
   for (const int64_t step : steps) {
     std::string fault;

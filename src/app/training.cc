@@ -388,6 +388,7 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
   hooks.finish = [this] { saver_->Finish(); };
   Trainer trainer(run_.train, objective_, *data_, *optimizer_, ema_.get(), device_,
                   parallel_.get());
+  if (group_ != nullptr) group_->TakeWaitSeconds();  // of getting ready
   try {
     trainer.Run(state, hooks);
   } catch (const DivergedError&) {

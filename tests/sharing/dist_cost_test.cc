@@ -48,9 +48,7 @@ TEST(DistCost, OneGpuSendsNothing) {
 
 TEST(DistCost, EachStageHoldsLess) {
   for (int64_t stage = 1; stage <= 3; ++stage) {
-    EXPECT_LT(Cost("0*22", 0, 8).optimizer_memory / 8.0 * 0.99,
-              Cost("0*22", stage, 8).optimizer_memory);
-    if (stage > 1) EXPECT_LT(Cost("0*22", stage, 8).memory(), Cost("0*22", stage - 1, 8).memory());
+    EXPECT_LT(Cost("0*22", stage, 8).memory(), Cost("0*22", stage - 1, 8).memory());
   }
   EXPECT_DOUBLE_EQ(Cost("0*22", 1, 8).optimizer_memory * 8.0, Cost("0*22", 0, 8).optimizer_memory);
 }
