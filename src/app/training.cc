@@ -53,6 +53,8 @@ class Training {
   RunSession Session(const std::vector<std::string>& arguments, int64_t start_step) const;
 
   void WriteMetrics(const TrainState& state, const TrainProgress& progress);
+  void WriteRow(const TrainState& state, const TrainProgress& progress,
+                const std::vector<RankFigures>& figures);
   void ValidateNow(TrainState& state);
   void SaveNow(const TrainState& state, bool best);
   BatchLayout TrainLayout() const;
@@ -195,7 +197,6 @@ RunSession Training::Session(const std::vector<std::string>& arguments, int64_t 
 }
 
 void Training::WriteMetrics(const TrainState& state, const TrainProgress& progress) {
-  const int64_t seq_len = run_.data.seq_len;
   last_loss_ = progress.loss;
   std::vector<RankFigures> figures;
   if (group_ != nullptr) {
@@ -206,7 +207,14 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
     figures = GatherFigures(*group_, mine);
   }
   last_row_step_ = state.step;
-  if (!root()) return;
+  DoTogether(group_, [&] {
+    if (root()) WriteRow(state, progress, figures);
+  });
+}
+
+void Training::WriteRow(const TrainState& state, const TrainProgress& progress,
+                        const std::vector<RankFigures>& figures) {
+  const int64_t seq_len = run_.data.seq_len;
   TrainStatus status;
   status.step = state.step;
   status.num_steps = run_.train.steps;
@@ -270,7 +278,9 @@ void Training::ValidateNow(TrainState& state) {
       (!state.best_valid_loss.has_value() || validation_->loss < *state.best_valid_loss);
   if (best) state.best_valid_loss = validation_->loss;
   if (state.best_valid_loss.has_value()) row.Set(kMetricBestValidLoss, *state.best_valid_loss);
-  if (root()) metrics_->Write(row);
+  DoTogether(group_, [&] {
+    if (root()) metrics_->Write(row);
+  });
   LogInfo(kTag, Str("step ", state.step, " validation loss ", Fixed(validation_->loss, 4),
                     " perplexity ", Fixed(validation_->perplexity(), 2), " accuracy ",
                     Fixed(100.0 * validation_->accuracy, 2), "%", best ? " (best)" : ""));
