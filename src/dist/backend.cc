@@ -70,14 +70,16 @@ c10::intrusive_ptr<c10d::Store> OpenStore(const Launch& launch, std::chrono::mil
   }
 }
 
-std::string LocalAddress(const std::string& master, int port) {
+namespace {
+
+// "": there is no way to the host.
+std::string AddressTowards(const std::string& host, int port) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
   addrinfo* found = nullptr;
-  const int fault = ::getaddrinfo(master.c_str(), std::to_string(port).c_str(), &hints, &found);
+  const int fault = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   if (fault != 0) {
-    throw DistError(
-        Str("MASTER_ADDR: the host '", master, "' is not known: ", gai_strerror(fault)));
+    throw DistError(Str("MASTER_ADDR: the host '", host, "' is not known: ", gai_strerror(fault)));
   }
   // Connecting a datagram socket sends nothing; it only chooses the way.
   std::string address;
@@ -96,7 +98,23 @@ std::string LocalAddress(const std::string& master, int port) {
     ::close(fd);
   }
   ::freeaddrinfo(found);
-  if (address.empty()) throw DistError(Str("MASTER_ADDR: there is no way to the host ", master));
+  return address;
+}
+
+}  // namespace
+
+std::string LocalAddress(const Launch& launch) {
+  std::string address = AddressTowards(launch.master, launch.port);
+  const bool loopback = address.compare(0, 4, "127.") == 0 || address == "::1";
+  if (loopback && launch.world > launch.local_world) {
+    // Debian's /etc/hosts gives a host's own name such an address, where other hosts find nobody.
+    // The way to anywhere else (an address for documentation, RFC 5737) is by its real one.
+    const std::string outward = AddressTowards("192.0.2.1", launch.port);
+    if (!outward.empty()) address = outward;
+  }
+  if (address.empty()) {
+    throw DistError(Str("MASTER_ADDR: there is no way to the host ", launch.master));
+  }
   return address;
 }
 
@@ -115,7 +133,8 @@ c10::intrusive_ptr<c10d::Backend> OpenBackend(const std::string& name, const Lau
 #ifdef CKV_HAVE_NCCL
   if (name == "nccl") {
     auto options = c10d::ProcessGroupNCCL::Options::create();
-    options->timeout = timeout;
+    // Its own watchdog aborts with a backtrace; ours comes first.
+    options->timeout = 2 * timeout + std::chrono::minutes(1);
     return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, launch.rank, launch.world,
                                                        std::move(options));
   }

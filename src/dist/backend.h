@@ -24,7 +24,8 @@ c10::intrusive_ptr<c10d::Backend> OpenBackend(const std::string& name, const Lau
                                               const c10::intrusive_ptr<c10d::Store>& store,
                                               std::chrono::milliseconds timeout);
 
-// The address of this host that packets to the master leave from.
-std::string LocalAddress(const std::string& master, int port);
+// The address by which the other ranks find this host: the one that packets to the master leave
+// from.
+std::string LocalAddress(const Launch& launch);
 
 }  // namespace ckv

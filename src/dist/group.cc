@@ -19,8 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The library ends its own waits first, with a message of what it waited for; the watchdog is for
-// what it does not cover.
+// Gloo ends its own waits first, with a message of what it waited for; the watchdog is for what
+// that does not cover.
 constexpr double kGraceSeconds = 10.0;
 
 // Without source places and backtraces, which LibTorch and Gloo put around their messages.
@@ -47,8 +47,8 @@ struct CommGroup::Parts {
   c10::intrusive_ptr<c10d::Backend> backend;
   double wait_seconds = 0.0;
 
-  Parts(const std::string& name, double timeout_s)
-      : who(name), watchdog(name, Watchdog::Seconds(timeout_s + kGraceSeconds)) {}
+  Parts(const std::string& name, double limit_s)
+      : who(name), watchdog(name, Watchdog::Seconds(limit_s)) {}
 
   [[noreturn]] void Fail(const std::string& what, const std::exception& error) {
     const std::string message =
@@ -73,8 +73,9 @@ CommGroup::CommGroup(const Launch& launch, const DistConfig& config, const at::D
   FLAGS_caffe2_log_level = 3;
   if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
   const std::chrono::milliseconds timeout = Milliseconds(config.timeout_s);
-  parts_ =
-      std::make_unique<Parts>(Str("rank ", launch.rank, " of ", launch.world), config.timeout_s);
+  const double grace_s = backend_name_ == "gloo" ? kGraceSeconds : 0.0;
+  parts_ = std::make_unique<Parts>(Str("rank ", launch.rank, " of ", launch.world),
+                                   config.timeout_s + grace_s);
   try {
     parts_->store = OpenStore(launch, timeout);
     parts_->backend = OpenBackend(backend_name_, launch, parts_->store, timeout);

@@ -119,6 +119,18 @@ TEST_F(GroupFaultTest, RanksThatDoNotComeAreNotWaitedForForEver) {
               AllOf(StartsWith("6: rank 1 of 2: cannot reach 127.0.0.1:"), HasSubstr("MASTER_")));
 }
 
+// A name that means this host alone is of no use to other hosts.
+TEST(GroupConfig, ALoopbackAddressIsForOneHostOnly) {
+  Launch launch;
+  launch.master = "localhost";
+  launch.port = 9;
+  launch.world = launch.local_world = 2;
+  EXPECT_THAT(LocalAddress(launch), ::testing::AnyOf(StartsWith("127."), "::1"));
+  launch.master = "no-such-host.invalid";
+  EXPECT_THAT(ThrownBy([&] { LocalAddress(launch); }),
+              HasSubstr("MASTER_ADDR: the host 'no-such-host.invalid' is not known"));
+}
+
 TEST(GroupConfig, BackendsThatDoNotGoWithTheDeviceAreRefused) {
   DistConfig config;
   config.backend = "nccl";
