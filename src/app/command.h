@@ -24,6 +24,7 @@ void AddGenerateCommand(CLI::App& program);
 void AddInspectCommand(CLI::App& program);
 void AddPlotCommand(CLI::App& program);
 void AddReportCommand(CLI::App& program);
+void AddSlurmCommand(CLI::App& program);
 void AddStreamCommand(CLI::App& program);
 void AddSweepCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);

@@ -12,6 +12,7 @@ void AddCommands(CLI::App& program) {
   AddChatCommand(program);
   AddStreamCommand(program);
   AddInspectCommand(program);
+  AddSlurmCommand(program);
   AddConvertCommand(program);
   AddPlotCommand(program);
   AddSweepCommand(program);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "ckpt/tensor_file.h"
 #include "config/yaml_reader.h"
 #include "convert/convert.h"
 #include "convert/owner_projections.h"
@@ -186,7 +187,7 @@ void RunConvert(ConvertCommand& command, bool method_given, bool ridge_given) {
   options.format = kFolderFormats.at(command.to);
   options.dtype = kStoredTypes.at(command.dtype);
   options.source = FindModelFolder(command.model.path, command.model.checkpoint);
-  const bool mean = FileExists(JoinPath(options.source, "ema.safetensors"));
+  const bool mean = TensorFiles::HasPart(options.source, "ema");
   options.ema = command.model.weights == "ema" || (command.model.weights == "auto" && mean);
   CheckConversion(options);
   WatchSignals();

@@ -17,6 +17,7 @@
 #include "app/load_model.h"
 #include "app/output.h"
 #include "app/passes.h"
+#include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -103,8 +104,27 @@ PerplexityOptions WindowOptions(const PerplexityCommand& command, const LoadedMo
   return options;
 }
 
+// Adds up what the ranks have counted.
+void SumOverRanks(CommGroup& group, PerplexitySums* sums) {
+  const std::vector<double> mine = {sums->nats, static_cast<double>(sums->tokens),
+                                    static_cast<double>(sums->correct)};
+  std::vector<double> all(mine.size(), 0.0);
+  for (const std::string& text : group.Gather(Json(mine).dump())) {
+    const Json numbers = Json::parse(text);
+    for (size_t i = 0; i < all.size(); ++i) {
+      all[i] += numbers[i].is_null() ? std::nan("") : numbers[i].get<double>();
+    }
+  }
+  sums->nats = all[0];
+  sums->tokens = static_cast<int64_t>(all[1]);
+  sums->correct = static_cast<int64_t>(all[2]);
+  if (sums->tokens == 0) {
+    throw ConfigError("--reset-attention", "every token starts a document: none can be predicted");
+  }
+}
+
 OrderResult RunOrder(const std::string& name, const PerplexityCommand& command, LoadedModel& model,
-                     const EvalText& text, PerplexityOptions options) {
+                     const EvalText& text, PerplexityOptions options, CommGroup* group) {
   OrderResult result;
   result.name = name;
   if (name == "parallel") {
@@ -124,6 +144,7 @@ OrderResult RunOrder(const std::string& name, const PerplexityCommand& command, 
                               [&](int64_t done) { progress.Update(static_cast<uint64_t>(done)); });
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   progress.Finish();
+  if (group != nullptr) SumOverRanks(*group, &result.sums);
   if (!std::isfinite(result.sums.nats)) {
     throw FormatError(model.folder, "", "the model gives probabilities that are not finite");
   }
@@ -279,8 +300,10 @@ std::string ReportText(const PerplexityReport& report, const LoadedModel& model)
   return text;
 }
 
-void RunPerplexity(const PerplexityCommand& command) {
-  LoadedModel model = LoadModel(command.model);
+void RunPerplexity(PerplexityCommand& command) {
+  const std::unique_ptr<CommGroup> group = JoinRanks({}, 0, "--device", &command.model.device);
+  LoadedModel model;
+  DoTogether(group.get(), [&] { model = LoadModel(command.model); });
   const DecoderConfig& config = model.decoder->config();
   const std::string mode = !command.mode.empty() ? command.mode
                            : config.sequential   ? "sequential"
@@ -289,6 +312,10 @@ void RunPerplexity(const PerplexityCommand& command) {
   PerplexityReport report;
   report.data = command.data;
   report.windows = WindowOptions(command, model);
+  if (group != nullptr) {
+    report.windows.rank = group->rank();
+    report.windows.world = group->world();
+  }
   report.line_ends_are_words = command.count_line_ends;
   const OpenedText opened = OpenText(command, model);
   if (command.count_line_ends && opened.tokenizer == nullptr) model.NeedTokenizer();
@@ -297,13 +324,15 @@ void RunPerplexity(const PerplexityCommand& command) {
 
   for (const std::string name : {"parallel", "sequential"}) {
     if (mode != "both" && mode != name) continue;
-    report.results.push_back(RunOrder(name, command, model, *opened.text, report.windows));
+    report.results.push_back(
+        RunOrder(name, command, model, *opened.text, report.windows, group.get()));
   }
   report.counts =
       opened.text->CountsOfTargets(NumTargets(*opened.text, report.windows), opened.tokenizer);
   for (OrderResult& result : report.results) {
     result.figures = Figures(result.sums, report.counts, command.count_line_ends);
   }
+  if (group != nullptr && !group->root()) return;
   command.output.Print(ReportJson(report, model, command.model.precision),
                        ReportText(report, model));
 }

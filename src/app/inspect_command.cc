@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/inspect_gpus.h"
 #include "app/inspect_report.h"
 #include "app/output.h"
 #include "app/train_run.h"
@@ -31,6 +32,11 @@ struct InspectOptions {
   std::optional<int64_t> backward_passes;
   std::optional<int64_t> seq_len;
   InspectedUse use;
+  std::optional<int64_t> gpus;
+  InspectedCluster cluster;
+  double peak_tflops = 989.0;
+  double node_gbs = 300.0;
+  double network_gbs = 40.0;
   bool ascii = false;
   std::string svg;
   std::string title;
@@ -165,8 +171,19 @@ void InspectByOptions(InspectOptions& options) {
       found.sequential,
       found.shape,
       found.notes};
-  const OrderedJson json = InspectJson(model, options.use);
-  const std::string text = InspectText(model, json, options.ascii);
+  OrderedJson json = InspectJson(model, options.use);
+  std::string text = InspectText(model, json, options.ascii);
+  if (options.gpus.has_value()) {
+    InspectedCluster cluster = options.cluster;
+    cluster.cluster.gpus = *options.gpus;
+    cluster.cluster.peak_flops = options.peak_tflops * 1e12;
+    cluster.cluster.node_bandwidth = options.node_gbs * 1e9;
+    cluster.cluster.network_bandwidth = options.network_gbs * 1e9;
+    cluster.cluster.memory_bytes = options.use.memory_gb * 1e9;
+    cluster.step.seq_len = options.use.seq_len;
+    json["ranks"] = GpusJson(model, cluster);
+    text += GpusText(json["ranks"]);
+  }
   if (!options.svg.empty()) WriteFileAtomically(options.svg, SharingSvg(model.plan, options.title));
   options.output.Print(json, text);
 }
@@ -192,6 +209,27 @@ void AddShapeOptions(CLI::App& command, InspectOptions& options, CLI::Option* sh
   add("--window", options.window, "Keys that a windowed layer sees");
   command.add_flag("--tied", shape.tied, "The output projection is the input embedding")
       ->needs(sharing);
+}
+
+// What --gpus needs to know of the machines and of the step.
+void AddClusterOptions(CLI::App& command, InspectOptions& options) {
+  CLI::Option* gpus = command.add_option("--gpus", options.gpus,
+                                         "Estimate training on so many GPUs, by ZeRO stage");
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    command.add_option(name, value, help)->needs(gpus)->capture_default_str();
+  };
+  add("--gpus-per-node", options.cluster.cluster.gpus_per_node, "GPUs of a host");
+  add("--train-batch", options.cluster.step.batch, "Sequences a step, over all GPUs");
+  add("--micro-batch", options.cluster.step.micro_rows, "Sequences that a GPU runs at once");
+  add("--efficiency", options.cluster.cluster.efficiency,
+      "Share of the peak that one GPU reaches (ckv bench train measures it)");
+  add("--peak-tflops", options.peak_tflops, "Peak of a GPU, 1e12 FLOP/s");
+  add("--node-gbs", options.node_gbs, "GB/s of collectives within a host, of each GPU");
+  add("--network-gbs", options.network_gbs, "GB/s between hosts, of each GPU");
+  command
+      .add_flag("--recompute", options.cluster.step.recompute,
+                "Activations are computed again (train.checkpoint_layers: 1)")
+      ->needs(gpus);
 }
 
 }  // namespace
@@ -221,6 +259,7 @@ void AddInspectCommand(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--memory-gb", options->use.memory_gb, "Memory of the device, 1e9 bytes each")
       ->capture_default_str();
+  AddClusterOptions(*command, *options);
   command->add_flag("--ascii", options->ascii, "No box-drawing characters");
   CLI::Option* svg =
       command->add_option("--svg", options->svg, "Also draw the picture into this file")

@@ -185,10 +185,10 @@ void LoadModelWeights(const std::string& folder, const std::string& weights, Dec
     return false;
   };
   if (weights == "ema") {
-    const std::string path = JoinPath(folder, kEmaFile);
-    if (!FileExists(path))
+    if (!TensorFiles::HasPart(folder, "ema")) {
       throw FormatError(folder, kEmaFile, "the checkpoint has no running mean");
-    LoadWeights(TensorFiles({path}), decoder, options);
+    }
+    LoadWeights(TensorFiles::OpenPart(folder, "ema"), decoder, options);
   } else {
     LoadWeights(TensorFiles::OpenModel(folder), decoder, options);
   }
@@ -203,7 +203,7 @@ LoadedModel LoadModel(const ModelArguments& arguments) {
   model.tokenizer = OpenTokenizer(arguments, model.folder, config.vocab_size);
   model.begins_with_bos = BeginsWithBos(model.folder);
   model.training_window = TrainingWindow(model.folder);
-  const bool mean = FileExists(JoinPath(model.folder, kEmaFile));
+  const bool mean = TensorFiles::HasPart(model.folder, "ema");
   model.weights = arguments.weights != "auto" ? arguments.weights : mean ? "ema" : "model";
   model.decoder = Decoder(config);
   model.decoder->to(model.device, WorkingType(arguments.precision));

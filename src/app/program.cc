@@ -15,7 +15,9 @@ namespace {
 
 constexpr char kExitCodes[] =
     "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 broken input file,\n"
-    "4 reading or writing failed, 5 training diverged, 128+N stopped by signal N after saving.";
+    "4 reading or writing failed, 5 training diverged, 6 another process of the run failed or "
+    "hangs,\n"
+    "128+N stopped by signal N after saving.";
 
 // The command that the arguments named, as far as they were understood.
 const CLI::App* Selected(const CLI::App* app) {

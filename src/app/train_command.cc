@@ -54,7 +54,7 @@ void TrainByOptions(const TrainOptions& options) {
   }
   const OrderedJson result =
       RunTraining(LoadTrainRun(options.config, options.sets), TrainArguments(options));
-  options.output.Print(result, DescribeTraining(result));
+  if (!result.is_null()) options.output.Print(result, DescribeTraining(result));
 }
 
 }  // namespace
@@ -73,7 +73,10 @@ void AddTrainCommand(CLI::App& program) {
       "Example:\n"
       "  ckv train configs/train/quickstart.yaml --set run.name=second --set run.seed=1\n\n"
       "The same command goes on with a run that was stopped. SIGINT, SIGTERM and SIGUSR1 save and\n"
-      "leave with 130, 143 and 138.");
+      "leave with 130, 143 and 138.\n\n"
+      "Several processes (ranks) work together when torchrun, srun or the variables RANK,\n"
+      "WORLD_SIZE, MASTER_ADDR and MASTER_PORT say so:\n"
+      "  torchrun --no-python --nproc-per-node 8 ckv train configs/train/110m/cla2.yaml");
   command->callback([options] { TrainByOptions(*options); });
 }
 

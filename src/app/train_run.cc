@@ -12,7 +12,16 @@ namespace {
 // Keys that may differ between the sessions of one run: none has an effect on weights.
 bool IsOfPlace(const std::string& key) {
   return key == "run.study" || key == "run.name" || key == "run.dir" || key == "run.device" ||
-         key == "run.threads" || key.rfind("tasks.", 0) == 0;
+         key == "run.threads" || key == "train.async_checkpoints" || key.rfind("tasks.", 0) == 0 ||
+         (key.compare(0, 5, "dist.") == 0 && key != "dist.reduce");
+}
+
+FlatConfig KeysThatCount(const TrainRun& run) {
+  FlatConfig flat = FlattenConfig(run);
+  flat.erase(std::remove_if(flat.begin(), flat.end(),
+                            [](const auto& entry) { return IsOfPlace(entry.first); }),
+             flat.end());
+  return flat;
 }
 
 std::string Stem(const std::string& path) {
@@ -61,6 +70,7 @@ void TrainRun::Visit(ConfigVisitor& v) {
   v.Section("data", data, "what it is trained and validated on");
   v.Section("train", train, "how it is trained");
   v.Section("tasks", tasks, "downstream tasks that are evaluated on the way");
+  v.Section("dist", dist, "how several processes (ranks) share the work");
 }
 
 std::string TrainRun::Dir() const {

@@ -9,6 +9,7 @@
 #include "app/task_options.h"
 #include "config/config.h"
 #include "data/config.h"
+#include "dist/config.h"
 #include "model/decoder_config.h"
 #include "text/tokenizer.h"
 #include "train/config.h"
@@ -35,6 +36,7 @@ struct TrainRun {
   DataConfig data;
   TrainConfig train;
   TaskHookConfig tasks;
+  DistConfig dist;
 
   void Visit(ConfigVisitor& v);
 

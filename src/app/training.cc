@@ -2,17 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
 #include "app/load_model.h"
 #include "app/task_hook.h"
+#include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/random.h"
 #include "base/signals.h"
 #include "ckpt/weights.h"
 #include "ckv_version.h"
@@ -25,6 +29,7 @@
 #include "record/names.h"
 #include "record/run_dir.h"
 #include "record/status_line.h"
+#include "train/checkpoint_saver.h"
 #include "train/training_checkpoint.h"
 #include "train/validation.h"
 
@@ -34,33 +39,11 @@ namespace {
 constexpr char kTag[] = "train";
 constexpr double kSecondsBetweenLogLines = 10.0;
 
-// The weights of a module are those of a running mean while this lives.
-class MeanWeights {
- public:
-  MeanWeights(torch::nn::Module& module, const Ema* ema) {
-    if (ema == nullptr) return;
-    at::NoGradGuard no_grad;
-    const NamedTensors parameters = NamedParameters(module);
-    for (size_t i = 0; i < parameters.size(); ++i) {
-      saved_.emplace_back(parameters[i].second, parameters[i].second.clone());
-      Tensor target = parameters[i].second;
-      target.copy_(ema->weights()[i].second);
-    }
-  }
-  ~MeanWeights() {
-    at::NoGradGuard no_grad;
-    for (auto& [parameter, saved] : saved_) parameter.copy_(saved);
-  }
-  MeanWeights(const MeanWeights&) = delete;
-  MeanWeights& operator=(const MeanWeights&) = delete;
-
- private:
-  std::vector<std::pair<Tensor, Tensor>> saved_;
-};
-
 class Training {
  public:
-  Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer);
+  // `group`: nullptr = this process is alone.
+  Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup* group,
+           const at::Device& device);
 
   OrderedJson Run(const std::vector<std::string>& arguments);
 
@@ -71,13 +54,23 @@ class Training {
   RunSession Session(const std::vector<std::string>& arguments, int64_t start_step) const;
 
   void WriteMetrics(const TrainState& state, const TrainProgress& progress);
+  void WriteRow(const TrainState& state, const TrainProgress& progress,
+                const std::vector<RankFigures>& figures);
   void ValidateNow(TrainState& state);
   void EvaluateTasks(const TrainState& state);
-  void SaveNow(const TrainState& state);
+  void SaveNow(const TrainState& state, bool best);
+  BatchLayout TrainLayout() const;
+  BatchLayout EvalLayout() const;
+  void ShareWeights();
+  void OpenRunDir();
+  TrainState Resume();
+  void WithMeanWeights(const std::function<void()>& work);
+  bool root() const { return group_ == nullptr || group_->root(); }
   OrderedJson Result(const TrainState& state) const;
 
   TrainRun run_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  CommGroup* group_;
   at::Device device_;
   VocabularyInfo vocabulary_;
   std::unique_ptr<DataSource> data_;
@@ -85,6 +78,7 @@ class Training {
   TaskHook tasks_;
   Decoder model_;
   CausalLmObjective objective_;
+  std::unique_ptr<DataParallel> parallel_;
   std::unique_ptr<AdamW> optimizer_;
   std::unique_ptr<Ema> ema_;
 
@@ -93,8 +87,9 @@ class Training {
   std::optional<ValidationResult> validation_;
   std::vector<std::pair<std::string, double>> task_values_;
   double last_loss_ = 0.0;
-  int64_t saved_step_ = -1;
+  int64_t last_row_step_ = 0;
   double last_log_ = 0.0;
+  std::optional<CheckpointSaver> saver_;  // last: it writes while it lives
 };
 
 Decoder Training::BuildModel(const TrainRun& run) {
@@ -117,13 +112,28 @@ CausalLmOptions Training::ObjectiveOptions() const {
   return options;
 }
 
-Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer)
+// Ranks share a step's samples; alone a process takes one micro-batch at a time.
+BatchLayout Training::TrainLayout() const {
+  if (group_ == nullptr) return {run_.train.MicroRows()};
+  return {1, group_->rank(), group_->world(), run_.train.batch_size};
+}
+
+BatchLayout Training::EvalLayout() const {
+  if (group_ == nullptr) return {run_.train.MicroRows()};
+  const int64_t share = (run_.train.batch_size + group_->world() - 1) / group_->world();
+  const int64_t rows = run_.train.micro_batch_size;
+  return {rows > 0 ? std::min(rows, share) : share, group_->rank(), group_->world()};
+}
+
+Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup* group,
+                   const at::Device& device)
     : run_(std::move(run)),
       tokenizer_(std::move(tokenizer)),
-      device_(ChooseDevice(run_.run.device, "run.device")),
+      group_(group),
+      device_(device),
       vocabulary_{tokenizer_->Fingerprint(), tokenizer_->vocab_size()},
-      data_(MakeTrainSource(run_.data, vocabulary_, {run_.train.MicroRows()})),
-      validates_(MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()}) != nullptr),
+      data_(MakeTrainSource(run_.data, vocabulary_, TrainLayout())),
+      validates_(MakeEvalSource(run_.data, vocabulary_, EvalLayout()) != nullptr),
       tasks_(run_.tasks),
       model_(BuildModel(run_)),
       objective_(model_, ObjectiveOptions()) {
@@ -136,17 +146,37 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer)
     }
   }
   model_->to(device_, type);
-  optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim);
+  if (group_ != nullptr) {
+    ShareWeights();
+  } else {
+    optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim);
+  }
   at::NoGradGuard no_grad;
   const AdamW::Named masters = optimizer_->Weights();
-  for (size_t i = 0; i < exact.size(); ++i) masters[i].second.copy_(exact[i].second);
+  for (size_t i = 0; i < masters.size() && !exact.empty(); ++i) {
+    const Tensor& whole = exact[parallel_ ? parallel_->ParameterOf(i) : i].second;
+    masters[i].second.copy_(parallel_ ? parallel_->SliceOfWhole(i, whole) : whole);
+  }
   if (run_.train.ema_decay > 0.0) {
     ema_ = std::make_unique<Ema>(optimizer_->Weights(), run_.train.ema_decay);
   }
 }
 
+void Training::ShareWeights() {
+  const IterationPlan plan(model_->config().sharing(), model_->config().forward_passes,
+                           model_->config().backward_passes);
+  std::vector<LayerSpan> spans;
+  for (const LayerGroup& one : plan.groups()) spans.push_back({one.start, one.stop, one.iterative});
+  parallel_ = std::make_unique<DataParallel>(*group_, run_.dist, NamedParameters(*model_),
+                                             UnitsOfLayers(spans));
+  if (run_.dist.zero == 3) model_->SetLayerHooks(parallel_.get());
+  optimizer_ = std::make_unique<AdamW>(parallel_->owned(), run_.train.optim, parallel_->decays());
+  optimizer_->SetNormReduction([this](const Tensor& mine) { return parallel_->CombineNorm(mine); });
+}
+
 TrainingParts Training::Parts() {
   TrainingParts parts;
+  parts.parallel = parallel_.get();
   parts.optimizer = optimizer_.get();
   parts.ema = ema_.get();
   parts.data = data_.get();
@@ -161,6 +191,10 @@ RunSession Training::Session(const std::vector<std::string>& arguments, int64_t 
   RunSession session;
   session.command = arguments;
   session.device = DeviceName(device_);
+  if (group_ != nullptr) {
+    session.device += Str(", ", group_->world(), " ranks over ", group_->backend(), " started by ",
+                          group_->launch().launcher);
+  }
   session.versions = {{"ckv", CKV_VERSION}, {"libtorch", TORCH_VERSION}};
   session.seed = static_cast<uint64_t>(run_.run.seed);
   session.start_step = start_step;
@@ -168,8 +202,24 @@ RunSession Training::Session(const std::vector<std::string>& arguments, int64_t 
 }
 
 void Training::WriteMetrics(const TrainState& state, const TrainProgress& progress) {
-  const int64_t seq_len = run_.data.seq_len;
   last_loss_ = progress.loss;
+  std::vector<RankFigures> figures;
+  if (group_ != nullptr) {
+    const auto steps = static_cast<double>(std::max<int64_t>(state.step - last_row_step_, 1));
+    RankFigures mine;
+    mine.work_seconds = progress.step_seconds - group_->TakeWaitSeconds() / steps;
+    mine.memory_bytes = static_cast<double>(PeakMemoryBytes(device_));
+    figures = GatherFigures(*group_, mine);
+  }
+  last_row_step_ = state.step;
+  DoTogether(group_, [&] {
+    if (root()) WriteRow(state, progress, figures);
+  });
+}
+
+void Training::WriteRow(const TrainState& state, const TrainProgress& progress,
+                        const std::vector<RankFigures>& figures) {
+  const int64_t seq_len = run_.data.seq_len;
   TrainStatus status;
   status.step = state.step;
   status.num_steps = run_.train.steps;
@@ -181,7 +231,9 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
   status.seconds_left = static_cast<double>(run_.train.steps - state.step) * progress.step_seconds;
   status.skipped_steps = state.skipped_steps;
   if (const std::optional<double> peak = PeakFlops(device_, run_.train.precision)) {
-    status.mfu = progress.tokens_per_second * objective_.ModelFlopsPerToken(seq_len) / *peak;
+    const double ranks = group_ == nullptr ? 1.0 : group_->world();
+    status.mfu =
+        progress.tokens_per_second * objective_.ModelFlopsPerToken(seq_len) / (*peak * ranks);
   }
 
   MetricRow row(state.step);
@@ -197,6 +249,7 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
   row.Set(kMetricDataSeconds, progress.data_seconds);
   if (status.mfu.has_value()) row.Set(kMetricMfu, *status.mfu);
   row.Set(kMetricMemoryBytes, *status.memory_bytes);
+  if (!figures.empty()) SetRankMetrics(figures, &row);
   if (state.skipped_steps > 0) {
     row.Set(kMetricSkippedSteps, static_cast<double>(state.skipped_steps));
   }
@@ -216,11 +269,8 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
 
 void Training::ValidateNow(TrainState& state) {
   if (!validates_) return;
-  const auto source = MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()});
-  {
-    const MeanWeights mean(*model_, ema_.get());
-    validation_ = Validate(model_, {}, *source, device_);
-  }
+  const auto source = MakeEvalSource(run_.data, vocabulary_, EvalLayout());
+  WithMeanWeights([&] { validation_ = Validate(model_, {}, *source, device_, group_); });
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));
   row.Set(kMetricSeconds, state.seconds);
@@ -233,36 +283,48 @@ void Training::ValidateNow(TrainState& state) {
       (!state.best_valid_loss.has_value() || validation_->loss < *state.best_valid_loss);
   if (best) state.best_valid_loss = validation_->loss;
   if (state.best_valid_loss.has_value()) row.Set(kMetricBestValidLoss, *state.best_valid_loss);
-  metrics_->Write(row);
+  DoTogether(group_, [&] {
+    if (root()) metrics_->Write(row);
+  });
   LogInfo(kTag, Str("step ", state.step, " validation loss ", Fixed(validation_->loss, 4),
                     " perplexity ", Fixed(validation_->perplexity(), 2), " accuracy ",
                     Fixed(100.0 * validation_->accuracy, 2), "%", best ? " (best)" : ""));
-  if (best) {
-    SaveNow(state);
-    dir_->checkpoints().SetBest(state.step);
-  }
+  if (best) SaveNow(state, /*best=*/true);
 }
 
+// Every rank evaluates, for a sharded model computes with all of them; rank 0 writes.
 void Training::EvaluateTasks(const TrainState& state) {
   if (!tasks_.DueAt(state.step, state.step == run_.train.steps)) return;
-  const MeanWeights mean(*model_, ema_.get());
-  task_values_ = tasks_.Evaluate(model_, *tokenizer_);
+  WithMeanWeights([&] { task_values_ = tasks_.Evaluate(model_, *tokenizer_); });
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));
   row.Set(kMetricSeconds, state.seconds);
   for (const auto& [name, value] : task_values_) row.Set(name, value);
-  metrics_->Write(row);
+  DoTogether(group_, [&] {
+    if (root()) metrics_->Write(row);
+  });
 }
 
-void Training::SaveNow(const TrainState& state) {
-  if (saved_step_ == state.step) return;
-  CheckpointDir checkpoints = dir_->checkpoints();
-  SaveTrainingCheckpoint(checkpoints.TemporaryPathOf(state.step), Parts(), state);
-  metrics_->Sync();
-  checkpoints.Publish(state.step);
-  checkpoints.Prune(run_.train.keep_checkpoints);
-  saved_step_ = state.step;
+// Runs `work` while the weights are those of the running mean, if there is one.
+void Training::WithMeanWeights(const std::function<void()>& work) {
+  at::NoGradGuard no_grad;
+  std::vector<std::pair<Tensor, Tensor>> saved;
+  if (ema_ != nullptr) {
+    const AdamW::Named weights = parallel_ ? parallel_->owned() : NamedParameters(*model_);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      Tensor weight = weights[i].second;
+      saved.emplace_back(weight, weight.clone());
+      weight.copy_(ema_->weights()[i].second);
+    }
+    if (parallel_) parallel_->SpreadWeights();
+  }
+  work();
+  for (auto& [weight, value] : saved) weight.copy_(value);
+  if (parallel_ && !saved.empty()) parallel_->SpreadWeights();
+  if (parallel_) parallel_->ReleaseAll();
 }
+
+void Training::SaveNow(const TrainState& state, bool best) { saver_->Start(Parts(), state, best); }
 
 OrderedJson Training::Result(const TrainState& state) const {
   OrderedJson result;
@@ -285,38 +347,62 @@ OrderedJson Training::Result(const TrainState& state) const {
   return result;
 }
 
-OrderedJson Training::Run(const std::vector<std::string>& arguments) {
-  dir_.emplace(run_.Dir());
-  // Another process may have begun or ended the run since we looked.
-  const std::string config_path = dir_->File("config.yaml");
-  if (FileExists(config_path)) {
-    CheckSameRun(run_, config_path);
-  } else {
-    dir_->WriteConfig(DumpYaml(run_));
-  }
-  CheckpointDir checkpoints = dir_->checkpoints();
-  checkpoints.RemoveLeftovers();
-  SetLogFile(dir_->File("log.txt"));
+// Rank 0 alone holds the run's folder.
+void Training::OpenRunDir() {
+  DoTogether(group_, [this] {
+    if (!root()) return;
+    dir_.emplace(run_.Dir());
+    // Another process may have begun or ended the run since we looked.
+    const std::string config_path = dir_->File("config.yaml");
+    if (FileExists(config_path)) {
+      CheckSameRun(run_, config_path);
+    } else {
+      dir_->WriteConfig(DumpYaml(run_));
+    }
+    dir_->checkpoints().RemoveLeftovers();
+    SetLogFile(dir_->File("log.txt"));
+  });
+}
 
+TrainState Training::Resume() {
+  const CheckpointDir checkpoints(run_.Dir());
   TrainState state;
-  torch::manual_seed(static_cast<uint64_t>(run_.run.seed));
-  if (const std::optional<int64_t> step = checkpoints.Latest()) {
-    state = LoadTrainingCheckpoint(checkpoints.PathOf(*step), Parts());
-    LogInfo(kTag, Str("going on from step ", *step, " of ", run_.train.steps));
-    saved_step_ = *step;
-  }
-  dir_->RecordSession(Session(arguments, state.step));
-  MetricSinkOptions options;
-  options.csv = run_.train.csv;
-  options.tensorboard = run_.train.tensorboard;
-  metrics_.emplace(dir_->path(), state.step, options);
+  const auto seed = static_cast<uint64_t>(run_.run.seed);
+  const auto rank = static_cast<uint64_t>(group_ == nullptr ? 0 : group_->rank());
+  torch::manual_seed(rank == 0 ? seed : MixBits(MixBits(seed) ^ rank));
+  const std::optional<int64_t> step = FindWholeCheckpoint(checkpoints, group_);
+  if (!step.has_value()) return state;
+  // Its collectives come last, when no rank can fail any more.
+  state = LoadTrainingCheckpoint(checkpoints.PathOf(*step), Parts());
+  LogInfo(kTag, Str("going on from step ", *step, " of ", run_.train.steps));
+  saver_->SetSaved(*step);
+  last_row_step_ = *step;
+  return state;
+}
+
+OrderedJson Training::Run(const std::vector<std::string>& arguments) {
+  OpenRunDir();
+  CheckpointSaverOptions saving;
+  saving.keep = run_.train.keep_checkpoints;
+  saving.asynchronous = run_.train.async_checkpoints;
+  saving.before_publishing = [this] { metrics_->Sync(); };
+  saver_.emplace(CheckpointDir(run_.Dir()), group_, std::move(saving));
+  TrainState state = Resume();
+  DoTogether(group_, [&] {
+    if (!root()) return;
+    dir_->RecordSession(Session(arguments, state.step));
+    MetricSinkOptions options;
+    options.csv = run_.train.csv;
+    options.tensorboard = run_.train.tensorboard;
+    metrics_.emplace(dir_->path(), state.step, options);
+  });
 
   const IterationPlan plan(model_->config().sharing(), model_->config().forward_passes,
                            model_->config().backward_passes);
   LogInfo(kTag,
           Str(HumanCount(static_cast<double>(model_->NumParameters())), " parameters, kv_sharing ",
               model_->config().sharing().ToString(), ", ", plan.num_steps(), " group passes, on ",
-              DeviceName(device_), ", run ", dir_->path()));
+              Session({}, 0).device, ", run ", run_.Dir()));
   WatchSignals();
 
   TrainHooks hooks;
@@ -327,37 +413,72 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
     ValidateNow(now);
     EvaluateTasks(now);
   };
-  hooks.save = [this](const TrainState& now) { SaveNow(now); };
-  Trainer trainer(run_.train, objective_, *data_, *optimizer_, ema_.get(), device_);
-  trainer.Run(state, hooks);
+  hooks.save = [this](const TrainState& now) { SaveNow(now, /*best=*/false); };
+  hooks.after_step = [this](DataParallel::Report* report) {
+    saver_->Poll(report, parallel_ ? &parallel_->agreed() : nullptr);
+  };
+  hooks.finish = [this] { saver_->Finish(); };
+  Trainer trainer(run_.train, objective_, *data_, *optimizer_, ema_.get(), device_,
+                  parallel_.get());
+  if (group_ != nullptr) group_->TakeWaitSeconds();  // of getting ready
+  try {
+    trainer.Run(state, hooks);
+  } catch (const DivergedError&) {
+    saver_->Finish();
+    throw;
+  }
   if (!validation_.has_value() && validates_) ValidateNow(state);  // the last session ended here
   if (task_values_.empty()) EvaluateTasks(state);
+  saver_->Finish();
 
-  ShowLiveLine("");
-  metrics_->Sync();
-  const OrderedJson result = Result(state);
-  dir_->WriteResult(result);
-  SetLogFile("");
+  OrderedJson result;
+  DoTogether(group_, [&] {
+    if (!root()) return;
+    ShowLiveLine("");
+    metrics_->Sync();
+    result = Result(state);
+    dir_->WriteResult(result);
+    SetLogFile("");
+  });
   return result;
+}
+
+// The result of a run that is complete; null if it is not.
+OrderedJson CompleteResult(const TrainRun& run) {
+  const std::string config_path = JoinPath(run.Dir(), "config.yaml");
+  if (FileExists(config_path)) CheckSameRun(run, config_path);
+  const std::string result_path = JoinPath(run.Dir(), "result.json");
+  if (!FileExists(result_path)) return OrderedJson();
+  LogInfo(kTag, Str("the run ", run.Dir(), " is complete"));
+  const std::string text = ReadFile(result_path);
+  ParseJson(text, result_path);  // for its messages; only OrderedJson keeps the keys' order
+  return OrderedJson::parse(text);
 }
 
 }  // namespace
 
 OrderedJson RunTraining(TrainRun run, const std::vector<std::string>& arguments) {
-  if (run.run.threads > 0) at::set_num_threads(static_cast<int>(run.run.threads));
+  std::string device_name = run.run.device;
+  const std::unique_ptr<CommGroup> group =
+      JoinRanks(run.dist, run.run.threads, "run.device", &device_name);
+  const at::Device device = ChooseDevice(device_name, "run.device");
   AllowTf32(run.train.precision == "tf32");
-  std::unique_ptr<Tokenizer> tokenizer = ResolveTokenizer(run);
-  const std::string config_path = JoinPath(run.Dir(), "config.yaml");
-  if (FileExists(config_path)) CheckSameRun(run, config_path);
-  const std::string result_path = JoinPath(run.Dir(), "result.json");
-  if (FileExists(result_path)) {
-    LogInfo(kTag, Str("the run ", run.Dir(), " is complete"));
-    const std::string text = ReadFile(result_path);
-    ParseJson(text, result_path);  // for its messages; only OrderedJson keeps the keys' order
-    return OrderedJson::parse(text);
+  std::unique_ptr<Tokenizer> tokenizer;
+  OrderedJson complete;
+  DoTogether(group.get(), [&] {
+    tokenizer = ResolveTokenizer(run);
+    if (group == nullptr || group->root()) complete = CompleteResult(run);
+  });
+  if (group != nullptr) {
+    CheckSameOnAllRanks(*group, run);
+    if (group->Gather(complete.is_null() ? "" : "complete")[0] == "complete") return complete;
+  } else if (!complete.is_null()) {
+    return complete;
   }
-  Training training(std::move(run), std::move(tokenizer));
-  return training.Run(arguments);
+  std::optional<Training> training;
+  DoTogether(group.get(),
+             [&] { training.emplace(std::move(run), std::move(tokenizer), group.get(), device); });
+  return training->Run(arguments);
 }
 
 std::string DescribeTraining(const OrderedJson& result) {

@@ -11,7 +11,8 @@
 namespace ckv {
 
 // Trains, or goes on, until the run is complete, and returns its result.json. A run that is
-// complete is left as it is. `arguments`: the command line, for the record.
+// complete is left as it is. `arguments`: the command line, for the record. As one of several ranks
+// (dist/launch.h) it works with the others; ranks but the first get null.
 //
 // Throws what the parts throw; Interrupted when a signal stopped the run after saving.
 OrderedJson RunTraining(TrainRun run, const std::vector<std::string>& arguments);

@@ -19,6 +19,8 @@ IoError::IoError(std::string_view path, std::string_view what, int error_number)
 DivergedError::DivergedError(int64_t step, std::string_view what)
     : Error(kExitDiverged, Str("step ", step, ": ", what)) {}
 
+DistError::DistError(const std::string& what) : Error(kExitDist, what) {}
+
 InternalError::InternalError(const std::string& what) : Error(kExitInternal, what) {}
 
 Interrupted::Interrupted(int signal_number, const std::string& what)

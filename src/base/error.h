@@ -21,6 +21,7 @@ enum ExitCode : int {
   kExitFormat = 3,
   kExitIo = 4,
   kExitDiverged = 5,
+  kExitDist = 6,
   kExitSignalBase = 128,  // plus the signal: 130 SIGINT, 138 SIGUSR1, 143 SIGTERM
 };
 
@@ -59,6 +60,12 @@ class IoError : public Error {
 class DivergedError : public Error {
  public:
   DivergedError(int64_t step, std::string_view what);
+};
+
+// Another process of a run over several fails to answer, or the way to it.
+class DistError : public Error {
+ public:
+  explicit DistError(const std::string& what);
 };
 
 // A bug of ours, or a device that failed: no input can cause it.

@@ -94,12 +94,24 @@ Tensor TensorFile::Read(const std::string& name) const {
 }
 
 TensorFiles TensorFiles::OpenModel(const std::string& folder) {
-  const std::string single = JoinPath(folder, "model.safetensors");
-  if (FileExists(single)) return TensorFiles({single});
-  const std::string index_path = JoinPath(folder, "model.safetensors.index.json");
-  if (!FileExists(index_path)) {
+  if (!HasPart(folder, "model")) {
     throw FormatError(folder, "",
                       "no weights: neither model.safetensors nor model.safetensors.index.json");
+  }
+  return OpenPart(folder, "model");
+}
+
+bool TensorFiles::HasPart(const std::string& folder, const std::string& stem) {
+  return FileExists(JoinPath(folder, stem + ".safetensors")) ||
+         FileExists(JoinPath(folder, stem + ".safetensors.index.json"));
+}
+
+TensorFiles TensorFiles::OpenPart(const std::string& folder, const std::string& stem) {
+  const std::string single = JoinPath(folder, stem + ".safetensors");
+  if (FileExists(single)) return TensorFiles({single});
+  const std::string index_path = JoinPath(folder, stem + ".safetensors.index.json");
+  if (!FileExists(index_path)) {
+    throw FormatError(folder, stem + ".safetensors", "part of the checkpoint is missing");
   }
   std::map<std::string, std::string> places;
   TensorFiles files(IndexedFiles(folder, index_path, &places));

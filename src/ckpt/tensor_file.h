@@ -46,6 +46,9 @@ class TensorFiles {
   // Opens `<folder>/model.safetensors`, or the files that `<folder>/model.safetensors.index.json`
   // lists. Throws FormatError for a part that is missing or lacks a tensor of the index.
   static TensorFiles OpenModel(const std::string& folder);
+  // The same for `<stem>.safetensors` or the files of `<stem>.safetensors.index.json`.
+  static TensorFiles OpenPart(const std::string& folder, const std::string& stem);
+  static bool HasPart(const std::string& folder, const std::string& stem);
   explicit TensorFiles(std::vector<std::string> paths);
 
   std::vector<std::string> Names() const;

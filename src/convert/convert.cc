@@ -80,11 +80,10 @@ DecoderConfig SourceConfig(const ConvertOptions& options) {
 
 TensorFiles OpenWeights(const ConvertOptions& options) {
   if (!options.ema) return TensorFiles::OpenModel(options.source);
-  const std::string path = JoinPath(options.source, kEmaFile);
-  if (!FileExists(path)) {
+  if (!TensorFiles::HasPart(options.source, "ema")) {
     throw FormatError(options.source, kEmaFile, "the checkpoint has no running mean");
   }
-  return TensorFiles({path});
+  return TensorFiles::OpenPart(options.source, "ema");
 }
 
 void ThrowIfInterrupted() {

@@ -40,4 +40,25 @@ void FillRow(const TokenDataset& data, int64_t start, int64_t num_targets, bool 
   std::fill(segments + num_targets, segments + batch->cols, segment + 1);
 }
 
+std::vector<TokenBatch> SplitRows(const TokenBatch& batch, int64_t count) {
+  CKV_CHECK(count >= 1, count, " batches");
+  if (count == 1) return {batch};
+  std::vector<TokenBatch> parts(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    TokenBatch& part = parts[static_cast<size_t>(i)];
+    const int64_t first = batch.rows * i / count;
+    const int64_t rows = batch.rows * (i + 1) / count - first;
+    ClearBatch(std::max<int64_t>(rows, 1), batch.cols, !batch.segments.empty(), &part);
+    const auto copy = [&](const std::vector<int64_t>& from, std::vector<int64_t>& to) {
+      if (from.empty()) return;
+      std::copy(from.begin() + first * batch.cols, from.begin() + (first + rows) * batch.cols,
+                to.begin());
+    };
+    copy(batch.tokens, part.tokens);
+    copy(batch.targets, part.targets);
+    copy(batch.segments, part.segments);
+  }
+  return parts;
+}
+
 }  // namespace ckv

@@ -60,7 +60,15 @@ struct BatchLayout {
   int64_t rows = 1;
   int rank = 0;
   int world = 1;
+
+  // If not 0, a training batch is this rank's share of so many samples instead: shares differ by
+  // one at most, and one without samples is one row without targets.
+  int64_t total = 0;
 };
+
+// `batch` cut into `count` batches of nearly equal numbers of rows; where there are fewer rows than
+// batches, some are one row without targets.
+std::vector<TokenBatch> SplitRows(const TokenBatch& batch, int64_t count);
 
 // The training part of `config`. Throws ConfigError (no data, seq_len longer than the data) and
 // FormatError (broken files, another vocabulary).

@@ -1,5 +1,6 @@
 #include "data/train_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -68,12 +69,14 @@ int64_t TrainSource::WindowStart(size_t part, int64_t count) const {
 }
 
 bool TrainSource::Next(TokenBatch* batch) {
-  ClearBatch(layout_.rows, options_.seq_len, options_.reset_attention, batch);
-  const int64_t first = layout_.rank * layout_.rows;
-  for (int64_t g = 0; g < layout_.world * layout_.rows; ++g) {
+  const int64_t total = layout_.total > 0 ? layout_.total : layout_.world * layout_.rows;
+  const int64_t first = total * layout_.rank / layout_.world;
+  const int64_t rows = total * (layout_.rank + 1) / layout_.world - first;
+  ClearBatch(std::max<int64_t>(rows, 1), options_.seq_len, options_.reset_attention, batch);
+  for (int64_t g = 0; g < total; ++g) {
     const size_t part = NextPart();
     const int64_t row = g - first;
-    if (row >= 0 && row < layout_.rows) {
+    if (row >= 0 && row < rows) {
       FillRow(*parts_[part].mixture.range.data, WindowStart(part, parts_[part].count),
               options_.seq_len, options_.reset_attention, row, batch);
     }

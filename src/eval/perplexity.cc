@@ -120,7 +120,8 @@ PerplexitySums SumPerplexity(Decoder& decoder, const EvalText& text,
   Tensor correct = at::zeros({}, at::TensorOptions().dtype(at::kLong).device(device));
   PerplexitySums sums;
   sums.windows = NumWindows(num_targets, options);
-  for (int64_t first = 0; first < sums.windows; first += options.batch_size) {
+  const int64_t skip = options.batch_size * options.world;
+  for (int64_t first = options.batch_size * options.rank; first < sums.windows; first += skip) {
     std::vector<EvalWindow> windows;
     const int64_t end = std::min(first + options.batch_size, sums.windows);
     for (int64_t i = first; i < end; ++i) windows.push_back(WindowAt(i, num_targets, options));
@@ -135,7 +136,7 @@ PerplexitySums SumPerplexity(Decoder& decoder, const EvalText& text,
     }
     if (progress) progress(windows.back().begin + windows.back().inputs);
   }
-  if (sums.tokens == 0) {
+  if (sums.tokens == 0 && options.world == 1) {
     throw ConfigError("--reset-attention", "every token starts a document: none can be predicted");
   }
   sums.nats = -log_prob.item<double>();

@@ -25,6 +25,10 @@ struct PerplexityOptions {
   bool reset_attention = false;
   DecoderRun run;  // order and passes; no cache
 
+  // This process runs every `world`-th batch from the `rank`-th on; the sums are of these alone.
+  int rank = 0;
+  int world = 1;
+
   int64_t Stride() const { return stride > 0 ? stride : seq_len; }
 };
 
@@ -42,7 +46,7 @@ struct PerplexitySums {
 using PerplexityProgress = std::function<void(int64_t done)>;
 
 // Runs the decoder, in evaluation mode, over the text. Throws ConfigError for options out of range
-// and for a text without targets.
+// and for a text without targets (or, on several ranks, gives sums without tokens).
 PerplexitySums SumPerplexity(Decoder& decoder, const EvalText& text,
                              const PerplexityOptions& options,
                              const PerplexityProgress& progress = {});

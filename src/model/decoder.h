@@ -21,6 +21,7 @@
 #include "kv/tape.h"
 #include "model/decoder_config.h"
 #include "model/decoder_layers.h"
+#include "model/layer_hooks.h"
 #include "model/packed_rows.h"
 #include "model/program.h"
 #include "nn/modules.h"
@@ -103,6 +104,9 @@ class DecoderImpl : public torch::nn::Module {
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
 
+  // Told of every layer that runs; nullptr = nobody. Must outlive all calls and backward steps.
+  void SetLayerHooks(LayerHooks* hooks) { hooks_ = hooks; }
+
  private:
   struct Call;
   struct Work;
@@ -132,6 +136,7 @@ class DecoderImpl : public torch::nn::Module {
 
   DecoderConfig config_;
   Rope rope_;
+  LayerHooks* hooks_ = nullptr;
   DecoderStack model_{nullptr};
   Projection lm_head_{nullptr};
 };

@@ -175,6 +175,10 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
 void DecoderImpl::RunLayer(const LayerWork& work, bool last_pass, const Call& call,
                            Slots& slots) const {
   DecoderLayerImpl& layer = Layer(work.layer);
+  if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
+  const auto given = [this, &work](const Tensor& output) {
+    if (hooks_ != nullptr && output.requires_grad()) hooks_->AfterLayer(work.layer, output);
+  };
   Tensor x = slots[SlotMap::kHidden];
   Tensor normed;
   if (work.compute_k || work.compute_v || (work.body && work.attention)) {
@@ -183,10 +187,12 @@ void DecoderImpl::RunLayer(const LayerWork& work, bool last_pass, const Call& ca
   if (work.compute_k) {
     const Tensor& keys = slots[call.slots.Keys(work.layer)] =
         layer.attention->Keys(normed, call.rope);
+    given(keys);
     call.StageKeys(work.layer, keys, last_pass);
   }
   if (work.compute_v) {
     const Tensor& values = slots[call.slots.Values(work.layer)] = layer.attention->Values(normed);
+    given(values);
     call.StageValues(work.layer, values, last_pass);
   }
   if (!work.body) return;
@@ -201,6 +207,7 @@ void DecoderImpl::RunLayer(const LayerWork& work, bool last_pass, const Call& ca
     x = x + layer.attention->OutputBias();
   }
   slots[SlotMap::kHidden] = x + layer.mlp(layer.post_norm(x));
+  given(slots[SlotMap::kHidden]);
 }
 
 Tensor DecoderImpl::Attend(const LayerWork& work, const Tensor& normed, const Call& call,

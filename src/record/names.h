@@ -27,6 +27,12 @@ inline constexpr char kMetricDataSeconds[] = "data_seconds";  // waiting for bat
 inline constexpr char kMetricMfu[] = "mfu";                   // share of the device's peak, 0 to 1
 inline constexpr char kMetricMemoryBytes[] = "memory_bytes";  // peak
 
+// Several ranks; those of each rank alone are rank<N>_seconds and rank<N>_memory_bytes.
+inline constexpr char kMetricRanks[] = "ranks";
+inline constexpr char kMetricSlowestRank[] = "slowest_rank";
+inline constexpr char kMetricSlowestRankSeconds[] = "slowest_rank_seconds";  // work of a step
+inline constexpr char kMetricMeanRankSeconds[] = "mean_rank_seconds";
+
 // Validation.
 inline constexpr char kMetricValidLoss[] = "valid_loss";
 inline constexpr char kMetricValidPerplexity[] = "valid_perplexity";

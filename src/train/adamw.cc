@@ -21,8 +21,13 @@ void OptimConfig::Visit(ConfigVisitor& v) {
   v.Require(clip_norm >= 0.0, "must be >= 0");
 }
 
-AdamW::AdamW(Named parameters, const OptimConfig& config) : config_(config) {
+AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays)
+    : config_(config), decays_(std::move(decays)) {
   at::NoGradGuard no_grad;
+  if (decays_.empty()) {
+    for (const auto& item : parameters) decays_.push_back(item.second.dim() >= 2);
+  }
+  CKV_CHECK(decays_.size() == parameters.size(), "decay of ", decays_.size(), " parameters");
   for (auto& [name, parameter] : parameters) {
     names_.push_back(name);
     working_.push_back(parameter);
@@ -62,7 +67,7 @@ void AdamW::Accumulate() {
 std::vector<size_t> AdamW::Group(bool decays) const {
   std::vector<size_t> group;
   for (size_t i = 0; i < masters_.size(); ++i) {
-    if ((masters_[i].dim() >= 2) == decays) group.push_back(i);
+    if (decays_[i] == decays) group.push_back(i);
   }
   return group;
 }
@@ -72,6 +77,7 @@ AdamW::StepResult AdamW::Step(double lr, const Tensor& loss) {
   CKV_CHECK(accumulated_, "an optimizer step without gradients");
   StepResult result;
   result.grad_norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(grads_)));
+  if (norm_reduction_) result.grad_norm = norm_reduction_(result.grad_norm);
   const Tensor finite = at::isfinite(result.grad_norm) & at::isfinite(loss);
   result.skipped = finite.logical_not().to(at::kFloat);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,8 +33,15 @@ class AdamW {
   using Named = std::vector<std::pair<std::string, Tensor>>;
 
   // `parameters` in fp32 or fp64 are updated themselves; for lower precision the optimizer keeps
-  // fp32 masters and copies them back after each step. Matrices decay, vectors do not.
-  AdamW(Named parameters, const OptimConfig& config);
+  // fp32 masters and copies them back after each step. Matrices decay, vectors do not, unless
+  // `decays` says so for each: a slice of a matrix is a vector.
+  AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays = {});
+
+  // Makes the norm of all gradients from that of the ones held here, a scalar, where ranks hold
+  // parts (train/data_parallel.h).
+  void SetNormReduction(std::function<Tensor(const Tensor&)> reduction) {
+    norm_reduction_ = std::move(reduction);
+  }
 
   // Moves the gradients of the parameters into the step's sum and clears them. Once a micro-batch.
   void Accumulate();
@@ -68,6 +76,8 @@ class AdamW {
   std::vector<size_t> Group(bool decays) const;
 
   OptimConfig config_;
+  std::vector<bool> decays_;
+  std::function<Tensor(const Tensor&)> norm_reduction_;
   std::vector<std::string> names_;
   std::vector<Tensor> working_;
   std::vector<Tensor> masters_;  // the same tensors as working_ where precision allows

@@ -39,6 +39,7 @@ void TrainConfig::Visit(ConfigVisitor& v) {
   v.Require(save_every >= 0, "must be >= 0");
   v.Field("keep_checkpoints", keep_checkpoints, "newest checkpoints to keep beside the best");
   v.Require(keep_checkpoints >= 1, "must be >= 1");
+  v.Field("async_checkpoints", async_checkpoints, "train on while a checkpoint is written");
   v.Field("csv", csv, "write metrics.csv beside metrics.jsonl");
   v.Field("tensorboard", tensorboard, "write TensorBoard event files");
 }

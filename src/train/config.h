@@ -32,6 +32,7 @@ struct TrainConfig {
   int64_t eval_every = 0;
   int64_t save_every = 0;
   int64_t keep_checkpoints = 3;
+  bool async_checkpoints = true;
   bool csv = true;
   bool tensorboard = true;
 
@@ -40,6 +41,11 @@ struct TrainConfig {
   // Rows of a micro-batch, and micro-batches a step.
   int64_t MicroRows() const { return micro_batch_size > 0 ? micro_batch_size : batch_size; }
   int64_t MicroBatches() const { return batch_size / MicroRows(); }
+  // Micro-batches a step on each of `world` ranks, whose rows of a step differ by one at most.
+  int64_t MicroBatchesOf(int world) const {
+    const int64_t rows = (batch_size + world - 1) / world;
+    return micro_batch_size > 0 ? (rows + micro_batch_size - 1) / micro_batch_size : 1;
+  }
 };
 
 }  // namespace ckv

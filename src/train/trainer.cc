@@ -65,10 +65,11 @@ TrainState TrainState::FromJson(const Json& json, const std::string& path) {
 
 struct Trainer::Pending {
   Stopwatch watch;
-  Tensor loss_sum;   // scalar fp64
-  Tensor grad_norm;  // scalar, of the last step
-  Tensor skipped;    // scalar fp32: steps
-  Tensor first_bad;  // scalar fp32: the first skipped step, counted from 1; 0 = none
+  Tensor loss_sum;      // scalar fp64
+  Tensor grad_norm;     // scalar, of the last step
+  Tensor skipped;       // scalar fp32: steps
+  Tensor rank_targets;  // scalar fp64: targets of all ranks, not yet in `targets`
+  Tensor first_bad;     // scalar fp32: the first skipped step, counted from 1; 0 = none
   int64_t targets = 0;
   int64_t steps = 0;
   double lr = 0.0;
@@ -76,14 +77,15 @@ struct Trainer::Pending {
 };
 
 Trainer::Trainer(const TrainConfig& config, Objective& objective, DataSource& data,
-                 AdamW& optimizer, Ema* ema, const at::Device& device)
+                 AdamW& optimizer, Ema* ema, const at::Device& device, DataParallel* parallel)
     : config_(config),
       schedule_(config.schedule, config.steps),
       objective_(objective),
       data_(data),
       optimizer_(optimizer),
       ema_(ema),
-      device_(device) {}
+      device_(device),
+      parallel_(parallel) {}
 
 Batch Trainer::ToDevice(const TokenBatch& batch) const {
   const auto move = [&](const std::vector<int64_t>& numbers) {
@@ -99,28 +101,60 @@ Batch Trainer::ToDevice(const TokenBatch& batch) const {
   return result;
 }
 
+std::vector<TokenBatch> Trainer::NextBatches() {
+  constexpr char kEnd[] = "the training data came to an end";
+  if (parallel_ != nullptr) {
+    TokenBatch rows;
+    CKV_CHECK(data_.Next(&rows), kEnd);
+    return SplitRows(rows, config_.MicroBatchesOf(parallel_->group().world()));
+  }
+  std::vector<TokenBatch> batches(static_cast<size_t>(config_.MicroBatches()));
+  for (TokenBatch& batch : batches) CKV_CHECK(data_.Next(&batch), kEnd);
+  return batches;
+}
+
+int Trainer::Signal() const {
+  return parallel_ != nullptr ? parallel_->agreed().signal : PendingSignal();
+}
+
 void Trainer::Step(TrainState& state, Pending& pending) {
   const Stopwatch data_watch;
-  std::vector<TokenBatch> batches(static_cast<size_t>(config_.MicroBatches()));
+  const std::vector<TokenBatch> batches = NextBatches();
   int64_t targets = 0;
-  for (TokenBatch& batch : batches) {
-    CKV_CHECK(data_.Next(&batch), "the training data came to an end");
+  for (const TokenBatch& batch : batches) {
     targets += static_cast<int64_t>(batch.targets.size()) -
                std::count(batch.targets.begin(), batch.targets.end(), kIgnoreTarget);
   }
   pending.data_seconds += data_watch.Seconds();
 
+  Tensor step_targets;  // of all ranks
+  if (parallel_ != nullptr) {
+    report_.targets = targets;
+    report_.signal = PendingSignal();
+    step_targets = parallel_->BeginStep(state.step, report_);
+  }
   Tensor loss_sum;
-  for (const TokenBatch& batch : batches) {
-    const Tensor loss = objective_.LossSum(ToDevice(batch), state.step);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const bool last = i + 1 == batches.size();
+    if (parallel_ != nullptr) parallel_->BeginMicroBatch(last);
+    const Tensor loss = objective_.LossSum(ToDevice(batches[i]), state.step);
     // One division by the targets of the whole step: the gradient does not depend on how it is cut.
-    (loss / static_cast<double>(std::max<int64_t>(targets, 1))).backward();
-    optimizer_.Accumulate();
+    if (parallel_ == nullptr) {
+      (loss / static_cast<double>(std::max<int64_t>(targets, 1))).backward();
+      optimizer_.Accumulate();
+    } else {
+      parallel_->BeginBackward();
+      (loss / step_targets.clamp_min(1.0).to(loss.scalar_type())).backward();
+      parallel_->EndMicroBatch();
+      if (last) optimizer_.Accumulate();
+    }
     const Tensor sum = loss.detach().to(at::kDouble);
     loss_sum = loss_sum.defined() ? loss_sum + sum : sum;
   }
+  if (parallel_ != nullptr) loss_sum = parallel_->SumScalar(loss_sum);
   pending.lr = config_.optim.lr * schedule_.At(state.step);
   const AdamW::StepResult result = optimizer_.Step(pending.lr, loss_sum);
+  if (parallel_ != nullptr) parallel_->SpreadWeights();
   if (ema_ != nullptr) ema_->Update(optimizer_.Weights());
   ++state.step;
 
@@ -137,12 +171,20 @@ void Trainer::Step(TrainState& state, Pending& pending) {
     pending.first_bad = bad_step;
   }
   pending.grad_norm = result.grad_norm;
-  pending.targets += targets;
+  if (parallel_ == nullptr) {
+    pending.targets += targets;
+  } else {
+    pending.rank_targets =
+        pending.rank_targets.defined() ? pending.rank_targets + step_targets : step_targets;
+  }
   ++pending.steps;
 }
 
 void Trainer::Settle(TrainState& state, Pending& pending) {
   if (pending.steps == 0) return;
+  if (pending.rank_targets.defined()) {
+    pending.targets += static_cast<int64_t>(pending.rank_targets.item<double>());
+  }
   state.loss_sum += pending.loss_sum.item<double>();  // waits for the device
   state.loss_targets += pending.targets;
   state.tokens += pending.targets;
@@ -174,7 +216,8 @@ void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
     const bool last = state.step == config_.steps;
     const bool log = last || IsEvery(state.step, config_.log_every);
     const bool validate = last || IsEvery(state.step, config_.eval_every);
-    const int signal = PendingSignal();
+    const int signal = Signal();
+    if (hooks.after_step) hooks.after_step(&report_);
     const bool save = last || IsEvery(state.step, config_.save_every) || signal != 0;
     // On a CPU looking costs nothing, so that a fault stops the run at once.
     if (!(log || validate || save || device_.is_cpu())) continue;
@@ -205,6 +248,7 @@ void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
       objective_.module().train();
     }
     if (save) hooks.save(state);
+    if (hooks.finish && (last || signal != 0)) hooks.finish();
     if (signal != 0 && !last) {
       throw Interrupted(signal, Str("stopped by ", SignalName(signal), " after step ", state.step,
                                     "; the checkpoint is saved, and the same command goes on"));

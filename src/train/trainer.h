@@ -16,6 +16,7 @@
 #include "model/objective.h"
 #include "train/adamw.h"
 #include "train/config.h"
+#include "train/data_parallel.h"
 #include "train/ema.h"
 #include "train/schedule.h"
 
@@ -52,13 +53,19 @@ struct TrainHooks {
   std::function<void(const TrainState&, const TrainProgress&)> log;
   std::function<void(TrainState&)> validate;
   std::function<void(const TrainState&)> save;
+  // After each step, before the others; may be empty. What the rank has to say of its checkpoints
+  // goes into `report` (several ranks).
+  std::function<void(DataParallel::Report* report)> after_step;
+  // Before Run returns or is interrupted by a signal; may be empty.
+  std::function<void()> finish;
 };
 
 class Trainer {
  public:
-  // `ema` may be nullptr.
+  // `ema` may be nullptr. `parallel`: the ranks that share the work; nullptr = this process is
+  // alone. With it a batch of `data` is this rank's part of a whole step's.
   Trainer(const TrainConfig& config, Objective& objective, DataSource& data, AdamW& optimizer,
-          Ema* ema, const at::Device& device);
+          Ema* ema, const at::Device& device, DataParallel* parallel = nullptr);
 
   // Runs until config.steps. At the end it validates and saves, unless the last step just did.
   // Throws DivergedError, and Interrupted after saving when a signal is pending.
@@ -70,6 +77,8 @@ class Trainer {
   void Step(TrainState& state, Pending& pending);
   void Settle(TrainState& state, Pending& pending);
   Batch ToDevice(const TokenBatch& batch) const;
+  std::vector<TokenBatch> NextBatches();
+  int Signal() const;
 
   TrainConfig config_;
   LrSchedule schedule_;
@@ -78,6 +87,8 @@ class Trainer {
   AdamW& optimizer_;
   Ema* ema_;
   at::Device device_;
+  DataParallel* parallel_;
+  DataParallel::Report report_;
 };
 
 }  // namespace ckv

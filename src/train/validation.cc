@@ -13,7 +13,7 @@ namespace ckv {
 double ValidationResult::perplexity() const { return std::exp(loss); }
 
 ValidationResult Validate(Decoder& decoder, const DecoderRun& run, DataSource& source,
-                          const at::Device& device) {
+                          const at::Device& device, CommGroup* group) {
   at::NoGradGuard no_grad;
   decoder->eval();
   Tensor log_prob = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(device));
@@ -34,6 +34,13 @@ ValidationResult Validate(Decoder& decoder, const DecoderRun& run, DataSource& s
     correct += scores.correct.sum();
     result.targets += static_cast<int64_t>(batch.targets.size()) -
                       std::count(batch.targets.begin(), batch.targets.end(), kIgnoreTarget);
+  }
+  if (group != nullptr) {
+    const Tensor targets = at::full({}, result.targets, correct.options());
+    group->Sum(log_prob, "the validation loss");
+    group->Sum(correct, "the validation accuracy");
+    group->Sum(targets, "the validation targets");
+    result.targets = targets.item<int64_t>();
   }
   const auto count = static_cast<double>(std::max<int64_t>(result.targets, 1));
   result.loss = -log_prob.item<double>() / count;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "data/source.h"
+#include "dist/group.h"
 #include "model/decoder.h"
 
 namespace ckv {
@@ -16,8 +17,9 @@ struct ValidationResult {
   double perplexity() const;
 };
 
-// Runs the decoder in evaluation mode over what is left of `source`.
+// Runs the decoder in evaluation mode over what is left of `source`, on all ranks of `group` each
+// its rows; nullptr = this process is alone.
 ValidationResult Validate(Decoder& decoder, const DecoderRun& run, DataSource& source,
-                          const at::Device& device);
+                          const at::Device& device, CommGroup* group = nullptr);
 
 }  // namespace ckv

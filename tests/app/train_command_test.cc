@@ -140,9 +140,30 @@ TEST_F(TrainCommandTest, AFullDiskKeepsTheEarlierCheckpoint) {
   ExpectSameEnd("cut", "whole");
 }
 
+// The last bytes of the newest checkpoint are not what was written.
+TEST_F(TrainCommandTest, ABrokenNewestCheckpointIsPassedOverWithAWarning) {
+  ASSERT_EQ(RunCkv(Train("whole")).exit_code, kExitOk);
+  ASSERT_EQ(RunCkv(Train("cut")).exit_code, kExitOk);
+  RemoveAll(RunPath("cut") + "/result.json");
+  const std::string file = JoinPath(LatestFolder("cut"), "model.safetensors");
+  std::string content = ReadFile(file);
+  content.back() = static_cast<char>(content.back() ^ 1);
+  WriteFileAtomically(file, content);
+  const ProgramResult result = RunCkv(Train("cut"));
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(file + ": its content is not what was written: the checksum "
+                                           "differs; taking the checkpoint before it"));
+  EXPECT_THAT(result.err, HasSubstr("going on from step 500 of 600"));
+  ExpectSameEnd("cut", "whole");
+}
+
 TEST_F(TrainCommandTest, MissingAndBrokenPartsOfACheckpointAreNamed) {
   Interrupt("cut", SIGTERM);
   const std::string folder = LatestFolder("cut");
+  CheckpointDir checkpoints(RunPath("cut"));
+  for (const int64_t step : checkpoints.Steps()) {
+    if (checkpoints.PathOf(step) != folder) checkpoints.Remove(step);
+  }
   const std::string optimizer = JoinPath(folder, "optimizer.safetensors");
   const std::string content = ReadFile(optimizer);
   RemoveAll(optimizer);

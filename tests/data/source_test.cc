@@ -69,6 +69,55 @@ std::vector<int64_t> RowStarts(DataSource* source, int calls) {
   return starts;
 }
 
+// 7 samples for 3 ranks: 2, 2 and 3 of them; 2 for 3: one rank has a row without targets.
+TEST_F(SourceTest, ATotalIsSharedByAllRanks) {
+  TrainOn(Dataset("a", {400}));
+  const auto whole = Train({7});
+  const std::vector<int64_t> starts = RowStarts(whole.get(), 2);
+  std::vector<std::unique_ptr<DataSource>> ranks;
+  for (int rank = 0; rank < 3; ++rank) ranks.push_back(Train({1, rank, 3, 7}));
+  std::vector<int64_t> together;
+  for (int call = 0; call < 2; ++call) {
+    for (const auto& rank : ranks) {
+      for (const int64_t start : RowStarts(rank.get(), 1)) together.push_back(start);
+    }
+  }
+  EXPECT_EQ(together, starts);
+  for (const auto& rank : ranks) EXPECT_EQ(rank->State(), whole->State());
+  int64_t rows_with_targets = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    TokenBatch batch;
+    ASSERT_TRUE(Train({1, rank, 3, 2})->Next(&batch));
+    EXPECT_EQ(batch.rows, 1);
+    rows_with_targets += batch.targets[0] != kIgnoreTarget ? 1 : 0;
+  }
+  EXPECT_EQ(rows_with_targets, 2);
+}
+
+TEST_F(SourceTest, ABatchIsSplitRowByRow) {
+  config_.reset_attention = true;
+  TrainOn(Dataset("a", {5, 60, 3, 90}));
+  TokenBatch batch;
+  ASSERT_TRUE(Train({5})->Next(&batch));
+  for (const int64_t count : {1, 2, 5, 7}) {
+    const std::vector<TokenBatch> parts = SplitRows(batch, count);
+    ASSERT_EQ(parts.size(), static_cast<size_t>(count));
+    TokenBatch joined;
+    for (const TokenBatch& part : parts) {
+      if (part.targets[static_cast<size_t>(part.cols) - 2] == kIgnoreTarget &&
+          part.targets[0] == kIgnoreTarget && part.tokens[0] == 0 && part.tokens[1] == 0) {
+        continue;  // a row that fills up
+      }
+      joined.tokens.insert(joined.tokens.end(), part.tokens.begin(), part.tokens.end());
+      joined.targets.insert(joined.targets.end(), part.targets.begin(), part.targets.end());
+      joined.segments.insert(joined.segments.end(), part.segments.begin(), part.segments.end());
+    }
+    EXPECT_EQ(joined.tokens, batch.tokens) << count;
+    EXPECT_EQ(joined.targets, batch.targets) << count;
+    EXPECT_EQ(joined.segments, batch.segments) << count;
+  }
+}
+
 TEST_F(SourceTest, TargetsAreTheNextTokens) {
   TrainOn(Dataset("a", {100}));
   const std::unique_ptr<DataSource> source = Train({3, 0, 1});

@@ -124,6 +124,28 @@ TEST_P(PerplexityTest, DoesNotDependOnTheBatch) {
   }
 }
 
+TEST_P(PerplexityTest, RanksAddUpToTheWhole) {
+  Decoder decoder = TinyDecoder(GetParam());
+  const EvalText text = RandomText();
+  PerplexityOptions options = Windows(8, 3, ParallelRun(3, 2));
+  const PerplexitySums whole = SumPerplexity(decoder, text, options);
+  for (const int world : {2, 3, 9}) {  // 9: more than batches
+    options.world = world;
+    double nats = 0.0;
+    int64_t tokens = 0;
+    int64_t correct = 0;
+    for (options.rank = 0; options.rank < world; ++options.rank) {
+      const PerplexitySums part = SumPerplexity(decoder, text, options);
+      nats += part.nats;
+      tokens += part.tokens;
+      correct += part.correct;
+    }
+    EXPECT_NEAR(nats, whole.nats, 1e-11 * whole.nats);
+    EXPECT_EQ(tokens, whole.tokens);
+    EXPECT_EQ(correct, whole.correct);
+  }
+}
+
 TEST_P(PerplexityTest, ResettingAttentionScoresEachDocumentAlone) {
   Decoder decoder = TinyDecoder(GetParam());
   const EvalText text = RandomText();
