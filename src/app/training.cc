@@ -110,6 +110,7 @@ CausalLmOptions Training::ObjectiveOptions() const {
   options.loss.z_loss = run_.train.z_loss;
   options.passes = run_.train.passes;
   options.checkpoint_layers = run_.train.checkpoint_layers;
+  if (!run_.train.fused) options.fusing = DecoderRun::Fusing::kNever;
   return options;
 }
 
@@ -131,7 +132,9 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer)
     }
   }
   model_->to(device_, type);
-  optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim);
+  if (run_.train.fused && type == at::kBFloat16) model_->PackWeights();
+  optimizer_ =
+      std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim, run_.train.fused);
   at::NoGradGuard no_grad;
   const AdamW::Named masters = optimizer_->Weights();
   for (size_t i = 0; i < exact.size(); ++i) masters[i].second.copy_(exact[i].second);
@@ -325,6 +328,7 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
 OrderedJson RunTraining(TrainRun run, const std::vector<std::string>& arguments) {
   if (run.run.threads > 0) at::set_num_threads(static_cast<int>(run.run.threads));
   AllowTf32(run.train.precision == "tf32");
+  ChooseSdpa(run.train.sdpa);
   std::unique_ptr<Tokenizer> tokenizer = ResolveTokenizer(run);
   const std::string config_path = JoinPath(run.Dir(), "config.yaml");
   if (FileExists(config_path)) CheckSameRun(run, config_path);

@@ -49,6 +49,7 @@ struct DecoderImpl::Call {
   KvCache* cache = nullptr;
   KvTape* tape = nullptr;
   bool reads_cache = false;  // the cache holds a past
+  bool fused = false;        // layers run in few operations
   RopeTable rope;
   RopeTable last_rope;  // of the last position; undefined if nobody asks
   Tensor last_columns;  // as in Work

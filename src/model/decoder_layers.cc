@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "nn/fused_linear.h"
+
 namespace ckv {
 
 SharedAttentionImpl::SharedAttentionImpl(const DecoderConfig& config, int layer)
@@ -45,6 +47,41 @@ Tensor SharedAttentionImpl::Attend(const Tensor& x, const Tensor& keys, const Te
                                    const RopeTable& rope, const Visibility& visibility) {
   const double dropout = is_training() ? dropout_ : 0.0;
   return Output(attention_(Queries(x, rope), keys, values, visibility, dropout));
+}
+
+std::vector<Tensor> SharedAttentionImpl::InputWeights() const {
+  std::vector<Tensor> weights = {q_proj_->weight()};
+  if (!k_proj_.is_empty()) weights.push_back(k_proj_->weight());
+  if (!v_proj_.is_empty()) weights.push_back(v_proj_->weight());
+  return weights;
+}
+
+SharedAttentionImpl::Heads SharedAttentionImpl::ProjectTogether(const Tensor& x,
+                                                                const RopeTable& rope,
+                                                                bool with_queries, bool with_keys,
+                                                                bool with_values) const {
+  Heads heads;
+  std::vector<HeadProjection> projections;
+  std::vector<Tensor*> places;
+  const auto ask = [&](bool wanted, const Projection& projection, bool rotates, Tensor* place) {
+    if (!wanted) return;
+    projections.push_back({projection->weight(), rotates});
+    places.push_back(place);
+  };
+  ask(with_queries, q_proj_, true, &heads.queries);
+  ask(with_keys, k_proj_, true, &heads.keys);
+  ask(with_values, v_proj_, false, &heads.values);
+  if (projections.empty()) return heads;
+  const std::vector<Tensor> parts = ProjectHeads(x, projections, head_dim_, rope);
+  for (size_t i = 0; i < parts.size(); ++i) *places[i] = parts[i];
+  return heads;
+}
+
+Tensor SharedAttentionImpl::Mix(const Tensor& queries, const Tensor& keys, const Tensor& values,
+                                const Visibility& visibility) const {
+  const double dropout = is_training() ? dropout_ : 0.0;
+  const Tensor mixed = attention_(queries, keys, values, visibility, dropout);
+  return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), heads_ * head_dim_});
 }
 
 Tensor SharedAttentionImpl::AttendStep(const Tensor& x, const Tensor& keys, const Tensor& values,

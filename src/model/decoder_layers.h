@@ -32,6 +32,21 @@ class SharedAttentionImpl : public torch::nn::Module {
   // What Attend gives when all values are zeros, up to broadcasting; undefined = zeros.
   Tensor OutputBias() const { return o_proj_->bias(); }
 
+  // The same in pieces, for layers without biases: projections that share their input as one
+  // product, what attention mixes ([B, T, H D]), and the weight that goes over it.
+  struct Heads {
+    Tensor queries;  // [B, H, T, D], rotated; undefined where not asked for, like the others
+    Tensor keys;     // [B, G, T, D], rotated
+    Tensor values;   // [B, G, T, D]
+  };
+  Heads ProjectTogether(const Tensor& x, const RopeTable& rope, bool with_queries, bool with_keys,
+                        bool with_values) const;
+  Tensor Mix(const Tensor& queries, const Tensor& keys, const Tensor& values,
+             const Visibility& visibility) const;
+  const Tensor& output_weight() const { return o_proj_->weight(); }
+  // Of q, k, v, as far as the layer has them.
+  std::vector<Tensor> InputWeights() const;
+
  private:
   Tensor Queries(const Tensor& x, const RopeTable& rope);   // [B, T, C] -> [B, H, T, D]
   Tensor Output(const Tensor& mixed);                       // [B, H, T, D] -> [B, T, C]

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "config/visitor.h"
+#include "nn/fused_adamw.h"
 
 namespace ckv {
 
@@ -32,8 +34,9 @@ class AdamW {
   using Named = std::vector<std::pair<std::string, Tensor>>;
 
   // `parameters` in fp32 or fp64 are updated themselves; for lower precision the optimizer keeps
-  // fp32 masters and copies them back after each step. Matrices decay, vectors do not.
-  AdamW(Named parameters, const OptimConfig& config);
+  // fp32 masters and copies them back after each step. Matrices decay, vectors do not. `fused`: low
+  // precision on a GPU goes in one kernel (nn/fused_adamw.h).
+  AdamW(Named parameters, const OptimConfig& config, bool fused = true);
 
   // Moves the gradients of the parameters into the step's sum and clears them. Once a micro-batch.
   void Accumulate();
@@ -65,6 +68,8 @@ class AdamW {
   int64_t bytes() const;
 
  private:
+  StepResult FusedStep(double lr, const Tensor& loss);
+  void FoldFresh();
   std::vector<size_t> Group(bool decays) const;
 
   OptimConfig config_;
@@ -77,6 +82,9 @@ class AdamW {
   Tensor updates_;  // scalar fp32
   bool separate_masters_ = false;
   bool accumulated_ = false;
+
+  std::optional<FusedAdamW> fused_;
+  std::vector<Tensor> fresh_;  // the first micro-batch's gradients as they came; empty = in grads_
 };
 
 }  // namespace ckv

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/signals.h"
 #include "nn/device.h"
+#include "nn/phase_clock.h"
 
 namespace ckv {
 namespace {
@@ -100,6 +101,7 @@ Batch Trainer::ToDevice(const TokenBatch& batch) const {
 }
 
 void Trainer::Step(TrainState& state, Pending& pending) {
+  BeginPhase(Phase::kInput);
   const Stopwatch data_watch;
   std::vector<TokenBatch> batches(static_cast<size_t>(config_.MicroBatches()));
   int64_t targets = 0;
@@ -112,9 +114,14 @@ void Trainer::Step(TrainState& state, Pending& pending) {
 
   Tensor loss_sum;
   for (const TokenBatch& batch : batches) {
-    const Tensor loss = objective_.LossSum(ToDevice(batch), state.step);
+    BeginPhase(Phase::kInput);
+    const Batch on_device = ToDevice(batch);
+    BeginPhase(Phase::kForward);
+    const Tensor loss = objective_.LossSum(on_device, state.step);
+    BeginPhase(Phase::kBackward);
     // One division by the targets of the whole step: the gradient does not depend on how it is cut.
     (loss / static_cast<double>(std::max<int64_t>(targets, 1))).backward();
+    BeginPhase(Phase::kOptimizer);
     optimizer_.Accumulate();
     const Tensor sum = loss.detach().to(at::kDouble);
     loss_sum = loss_sum.defined() ? loss_sum + sum : sum;
