@@ -14,7 +14,7 @@ source_folder=${1-}
 cd "$(dirname "$0")/../.."
 CKV=${2:-build/release/src/app/ckv}
 SEEDS=${3:-0 1 2}
-SCHEMES=${4:-vanilla top-zeros-7 top-guess-1 top-zeros-1 top-guess-3 middle-zeros-7 middle-guess-1}
+SCHEMES=${4:-vanilla top-zeros-7 top-guess-1 top-zeros-1 middle-zeros-7 middle-guess-1}
 DATA=data/generated/cheaper-iteration
 STUDY=experiments/cheaper-iteration
 

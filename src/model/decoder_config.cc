@@ -58,6 +58,8 @@ void DecoderConfig::Visit(ConfigVisitor& v) {
           "passes without gradient end once keys and values change by no more than this, relative "
           "to their norm; 0 = never");
   v.Require(pass_tolerance >= 0, "must be >= 0");
+  v.Field("fp8_passes", fp8_passes,
+          "products of passes without gradient in FP8, where the device has it");
   v.Field("sequential", sequential,
           "train token by token instead of in parallel passes (exact, slow)");
   v.Choice("attention_kernel", attention_kernel, {"sdpa", "reference"},

@@ -40,6 +40,7 @@ struct DecoderConfig {
   int64_t backward_passes = 2;
   std::string kv_start = "zeros";
   double pass_tolerance = 0.0;
+  bool fp8_passes = false;
   bool sequential = false;
   std::string attention_kernel = "sdpa";
 

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "nn/fused_linear.h"
-
 namespace ckv {
 
 SharedAttentionImpl::SharedAttentionImpl(const DecoderConfig& config, int layer)
@@ -39,9 +37,7 @@ Tensor SharedAttentionImpl::Queries(const Tensor& x, const RopeTable& rope) {
   return ApplyRope(SplitHeads(q_proj_(x), heads_), rope);
 }
 
-Tensor SharedAttentionImpl::Output(const Tensor& mixed) {
-  return o_proj_(mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), heads_ * head_dim_}));
-}
+Tensor SharedAttentionImpl::Output(const Tensor& mixed) { return o_proj_(JoinHeads(mixed)); }
 
 Tensor SharedAttentionImpl::Attend(const Tensor& x, const Tensor& keys, const Tensor& values,
                                    const RopeTable& rope, const Visibility& visibility) {
@@ -56,31 +52,27 @@ std::vector<Tensor> SharedAttentionImpl::InputWeights() const {
   return weights;
 }
 
-SharedAttentionImpl::Heads SharedAttentionImpl::ProjectTogether(const Tensor& x,
-                                                                const RopeTable& rope,
-                                                                bool with_queries, bool with_keys,
-                                                                bool with_values) const {
-  Heads heads;
+std::vector<HeadProjection> SharedAttentionImpl::Projections(bool queries, bool keys,
+                                                             bool values) const {
   std::vector<HeadProjection> projections;
-  std::vector<Tensor*> places;
-  const auto ask = [&](bool wanted, const Projection& projection, bool rotates, Tensor* place) {
-    if (!wanted) return;
-    projections.push_back({projection->weight(), rotates});
-    places.push_back(place);
-  };
-  ask(with_queries, q_proj_, true, &heads.queries);
-  ask(with_keys, k_proj_, true, &heads.keys);
-  ask(with_values, v_proj_, false, &heads.values);
-  if (projections.empty()) return heads;
-  const std::vector<Tensor> parts = ProjectHeads(x, projections, head_dim_, rope);
-  for (size_t i = 0; i < parts.size(); ++i) *places[i] = parts[i];
-  return heads;
+  if (queries) projections.push_back({q_proj_->weight(), true});
+  if (keys) projections.push_back({k_proj_->weight(), true});
+  if (values) projections.push_back({v_proj_->weight(), false});
+  return projections;
 }
 
 Tensor SharedAttentionImpl::Mix(const Tensor& queries, const Tensor& keys, const Tensor& values,
                                 const Visibility& visibility) const {
   const double dropout = is_training() ? dropout_ : 0.0;
-  const Tensor mixed = attention_(queries, keys, values, visibility, dropout);
+  return JoinHeads(attention_(queries, keys, values, visibility, dropout));
+}
+
+Tensor SharedAttentionImpl::MixCausal(const Tensor& queries, const Tensor& keys,
+                                      const Tensor& values) const {
+  return JoinHeads(CausalSdpa(queries, keys, values, is_training() ? dropout_ : 0.0));
+}
+
+Tensor SharedAttentionImpl::JoinHeads(const Tensor& mixed) const {
   return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), heads_ * head_dim_});
 }
 

@@ -68,6 +68,8 @@ void DecoderImpl::RunProgram(const Program& program, const IterationPlan& plan,
       in_grad_pass = ops[begin].grad;
       BeginPhase(in_grad_pass ? Phase::kForward : Phase::kNoGradForward);
     }
+    // The group's input has a gradient, also where the first passes have none.
+    if (ops[begin].kind == ProgramOp::Kind::kEnterGroup) SettleHidden(slots);
     if (ops[begin].grad) {
       begin = RunRecorded(program, begin, call, slots, run);
     } else {

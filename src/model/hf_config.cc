@@ -22,7 +22,7 @@ bool IsPlain(const DecoderConfig& config) {
 
 // Passes as the published implementation runs them.
 bool HasPublishedPasses(const DecoderConfig& config) {
-  return config.Start() == KvStart::kZeros && config.pass_tolerance == 0.0;
+  return config.Start() == KvStart::kZeros && config.pass_tolerance == 0.0 && !config.fp8_passes;
 }
 
 std::string ModelType(const DecoderConfig& config, HfFormat format) {
@@ -47,10 +47,11 @@ bool AnyWindowed(const KvSharingSpec& spec) {
 
 // Keys that ToHfConfig does not always write, but that must not come back from another config.
 constexpr const char* kOwnKeys[] = {
-    "architectures",  "auto_map",        "layer_types",    "kv_sharing",
-    "forward_passes", "backward_passes", "kv_start",       "pass_tolerance",
-    "use_sequential", "force_nodiag",    "sliding_window", "rope_parameters",
-    "dtype",          "bos_token_id",    "eos_token_id",   "transformers_version"};
+    "architectures",       "auto_map",        "layer_types",  "kv_sharing",
+    "forward_passes",      "backward_passes", "kv_start",     "pass_tolerance",
+    "fp8_passes",          "use_sequential",  "force_nodiag", "sliding_window",
+    "rope_parameters",     "dtype",           "bos_token_id", "eos_token_id",
+    "transformers_version"};
 
 OrderedJson RopeScaling(const DecoderConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -100,6 +101,7 @@ void WritePasses(const DecoderConfig& config, OrderedJson& json) {
   json["backward_passes"] = config.backward_passes;
   if (config.Start() != KvStart::kZeros) json["kv_start"] = config.kv_start;
   if (config.pass_tolerance > 0.0) json["pass_tolerance"] = config.pass_tolerance;
+  if (config.fp8_passes) json["fp8_passes"] = true;
   json["use_sequential"] = config.sequential;
   json["force_nodiag"] = config.force_nodiag;
   if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
@@ -230,6 +232,7 @@ void ReadSharing(const HfReader& reader, const std::string& type, DecoderConfig&
   config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
   config.kv_start = reader.Get<std::string>("kv_start", config.kv_start);
   config.pass_tolerance = reader.Get("pass_tolerance", config.pass_tolerance);
+  config.fp8_passes = reader.Get("fp8_passes", config.fp8_passes);
   config.sequential = reader.Get("use_sequential", false);
   config.force_nodiag = reader.Get("force_nodiag", false);
 }
@@ -255,8 +258,8 @@ OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype, Hf
   }
   if (type == "lckv-llama" && !HasPublishedPasses(config)) {
     throw ConfigError("--to lckv",
-                      "the published implementation knows neither 'kv_start' nor 'pass_tolerance'; "
-                      "hf and crosskv can say them");
+                      "the published implementation knows none of 'kv_start', 'pass_tolerance' and "
+                      "'fp8_passes'; hf and crosskv can say them");
   }
   OrderedJson json;
   json["architectures"] = {Architecture(type)};

@@ -86,6 +86,7 @@ struct HeadLayout {
   int64_t head_dim = 0;
   std::vector<int64_t> heads;
   std::vector<bool> rotates;
+  std::vector<int64_t> skips;
   RopeTable rope;
 
   int64_t packed_heads() const {
@@ -117,6 +118,7 @@ kernels::RotateHeadsParams HeadsParams(const Tensor& packed, const HeadLayout& l
   for (size_t i = 0; i < layout.heads.size(); ++i) {
     params.parts[i].heads = static_cast<int>(layout.heads[i]);
     params.parts[i].rotates = layout.rotates[i];
+    params.parts[i].skip = static_cast<int>(layout.skips[i]);
   }
   return params;
 }
@@ -135,20 +137,29 @@ variable_list SplitParts(const Tensor& packed, const HeadLayout& layout) {
   return parts;
 }
 
+void SkipTokens(const HeadLayout& layout, variable_list& parts) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t skip = layout.skips[i];
+    if (skip > 0) parts[i] = parts[i].narrow(2, skip, parts[i].size(2) - skip);
+  }
+}
+
 // packed [B, T, N], contiguous and nobody else's.
 variable_list RotateParts(const Tensor& packed, const HeadLayout& layout) {
+  variable_list parts = SplitParts(packed, layout);
 #ifdef CKV_HAVE_CUDA
   if (HasKernels(packed) && TableFits(layout)) {
     const Tensor cos = layout.rope.cos.contiguous();
     const Tensor sin = layout.rope.sin.contiguous();
     kernels::RotateHeads(HeadsParams(packed, layout, cos, sin), CurrentStream());
-    return SplitParts(packed, layout);
+    SkipTokens(layout, parts);
+    return parts;
   }
 #endif
-  variable_list parts = SplitParts(packed, layout);
   for (size_t i = 0; i < parts.size(); ++i) {
     if (layout.rotates[i]) parts[i] = ApplyRope(parts[i], layout.rope);
   }
+  SkipTokens(layout, parts);
   return parts;
 }
 
@@ -179,6 +190,9 @@ Tensor PackGrads(const variable_list& grads, const Tensor& x, const HeadLayout& 
   variable_list parts;
   for (size_t i = 0; i < grads.size(); ++i) {
     Tensor grad = grads[i];
+    if (grad.defined() && layout.skips[i] > 0) {
+      grad = at::constant_pad_nd(grad, {0, 0, layout.skips[i], 0});
+    }
     if (!grad.defined()) {
       grad = at::zeros({x.size(0), layout.heads[i], x.size(1), layout.head_dim}, x.options());
     } else if (layout.rotates[i]) {
@@ -300,6 +314,19 @@ class GatedUnitFunction : public torch::autograd::Function<GatedUnitFunction> {
   }
 };
 
+HeadLayout LayoutOf(const std::vector<HeadProjection>& projections, int64_t head_dim,
+                    const RopeTable& rope) {
+  HeadLayout layout;
+  layout.head_dim = head_dim;
+  layout.rope = rope;
+  for (const HeadProjection& projection : projections) {
+    layout.heads.push_back(projection.weight.size(0) / head_dim);
+    layout.rotates.push_back(projection.rotates);
+    layout.skips.push_back(projection.skip);
+  }
+  return layout;
+}
+
 void CheckProduct(const Tensor& x, at::TensorList weights) {
   CKV_CHECK(!weights.empty(), "a product without weights");
   for (const Tensor& weight : weights) {
@@ -329,17 +356,20 @@ Tensor PackedLinear(const Tensor& x, const std::vector<Tensor>& weights) {
   return PackedLinearFunction::apply(x, at::TensorList(weights));
 }
 
+Tensor JoinedWeights(const std::vector<Tensor>& weights) { return AsOneMatrix(weights); }
+
+std::vector<Tensor> RotateProduct(const Tensor& product,
+                                  const std::vector<HeadProjection>& projections, int64_t head_dim,
+                                  const RopeTable& rope) {
+  CKV_CHECK(!at::GradMode::is_enabled() && product.is_contiguous(), "a product with gradient");
+  return RotateParts(product, LayoutOf(projections, head_dim, rope));
+}
+
 std::vector<Tensor> ProjectHeads(const Tensor& x, const std::vector<HeadProjection>& projections,
                                  int64_t head_dim, const RopeTable& rope) {
-  auto layout = std::make_shared<HeadLayout>();
-  layout->head_dim = head_dim;
-  layout->rope = rope;
+  auto layout = std::make_shared<HeadLayout>(LayoutOf(projections, head_dim, rope));
   std::vector<Tensor> weights;
-  for (const HeadProjection& projection : projections) {
-    weights.push_back(projection.weight);
-    layout->heads.push_back(projection.weight.size(0) / head_dim);
-    layout->rotates.push_back(projection.rotates);
-  }
+  for (const HeadProjection& projection : projections) weights.push_back(projection.weight);
   CheckProduct(x, weights);
   CKV_CHECK(x.dim() == 3, "heads of ", x.sizes());
   return ProjectHeadsFunction::apply(x, at::TensorList(weights), layout);

@@ -31,12 +31,22 @@ Tensor PackedLinear(const Tensor& x, const std::vector<Tensor>& weights);
 struct HeadProjection {
   Tensor weight;  // [heads D, C]
   bool rotates = false;
+  int64_t skip = 0;  // tokens at the front that the result lacks
 };
 
-// x [B, T, C] -> one [B, heads, T, D] for each of up to three projections, rotated by `rope` where
-// it says so. The results are views of one buffer.
+// x [B, T, C] -> one [B, heads, T - skip, D] for each of up to three projections, rotated by `rope`
+// where it says so. The results are views of one buffer.
 std::vector<Tensor> ProjectHeads(const Tensor& x, const std::vector<HeadProjection>& projections,
                                  int64_t head_dim, const RopeTable& rope);
+
+// The weights as one matrix [sum of N_i, K], without gradient; no copy where they are packed.
+Tensor JoinedWeights(const std::vector<Tensor>& weights);
+
+// Without gradient: what ProjectHeads makes of its product [B, T, sum of heads D], which is
+// overwritten. The weights of `projections` say sizes only.
+std::vector<Tensor> RotateProduct(const Tensor& product,
+                                  const std::vector<HeadProjection>& projections, int64_t head_dim,
+                                  const RopeTable& rope);
 
 // packed [..., 2 F] = gate, up -> activation(gate) * up, [..., F]. `activation` is silu, gelu or
 // gelu_tanh. In at least fp32 within.

@@ -1,5 +1,7 @@
 #include "nn/fused_norm.h"
 
+#include <optional>
+
 #include <torch/torch.h>
 
 #include "base/error.h"
@@ -134,8 +136,10 @@ NormForward Forward(const Tensor& x, const Tensor& delta, const Tensor& weight, 
 class AddRmsNormFunction : public torch::autograd::Function<AddRmsNormFunction> {
  public:
   // Without delta the sum is no output.
-  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& delta,
-                               const Tensor& weight, double epsilon) {
+  static variable_list forward(AutogradContext* context, const Tensor& x,
+                               const std::optional<Tensor>& given, const Tensor& weight,
+                               double epsilon) {
+    const Tensor delta = given.value_or(Tensor());
     context->set_materialize_grads(false);
     const NormForward result = Forward(x, delta, weight, epsilon, /*wants_rstd=*/true);
     context->save_for_backward({result.sum, weight, result.rstd});
@@ -173,7 +177,8 @@ NormedSum AddRmsNorm(const Tensor& x, const Tensor& delta, const Tensor& weight,
     NormForward result = Forward(x, delta, weight, epsilon, /*wants_rstd=*/false);
     return {result.sum, result.normed};
   }
-  const variable_list results = AddRmsNormFunction::apply(x, delta, weight, epsilon);
+  const std::optional<Tensor> given = delta.defined() ? std::optional<Tensor>(delta) : std::nullopt;
+  const variable_list results = AddRmsNormFunction::apply(x, given, weight, epsilon);
   return {delta.defined() ? results[1] : x, results[0]};
 }
 

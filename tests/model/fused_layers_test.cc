@@ -4,6 +4,7 @@
 
 #include "ckpt/weights.h"
 #include "nn/loss.h"
+#include "tests/gpu.h"
 #include "tests/model/tiny_decoder.h"
 #include "tests/tensors.h"
 
@@ -109,6 +110,88 @@ TEST_P(FusedLayersTest, ChangeNothingWithoutGradient) {
 INSTANTIATE_TEST_SUITE_P(Specs, FusedLayersTest,
                          ::testing::Values("0_1_2", "0_0_2_2", "0_4_4_4_4_5", "0_2_2_2_2_5",
                                            "2_2_2_5_5_5", "3_1/3_1_3", "0_3s_3_3s_4", "1_2s_2"));
+
+// --- On a GPU in bf16: no further from fp64 than plain layers are.
+
+DecoderConfig WideConfig(const std::string& sharing) {
+  DecoderConfig config = TinyConfig(sharing);
+  config.hidden_size = 128;
+  config.intermediate_size = 352;
+  config.head_dim = 64;
+  config.initializer_range = 0.08;
+  return config;
+}
+
+double RelativeError(const at::Tensor& got, const at::Tensor& want) {
+  return (at::linalg_vector_norm(got.to(at::kCPU, at::kDouble) - want) /
+          at::linalg_vector_norm(want).clamp_min(1e-30))
+      .item<double>();
+}
+
+class FusedLayersGpuTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { CKV_NEEDS_GPU(); }
+};
+
+TEST_P(FusedLayersGpuTest, AreAsExactAsPlainLayers) {
+  const DecoderConfig config = WideConfig(GetParam());
+  Decoder exact = TinyDecoder(config);
+  Decoder low(config);
+  low->InitializeWeights(0);
+  low->to(at::kCUDA, at::kBFloat16);
+  low->PackWeights();
+  {
+    at::NoGradGuard no_grad;  // the same rounded weights in both
+    const auto from = NamedParameters(*low);
+    const auto to = NamedParameters(*exact);
+    for (size_t i = 0; i < from.size(); ++i) {
+      at::Tensor target = to[i].second;
+      target.copy_(from[i].second);
+    }
+  }
+  DecoderInput input;
+  input.tokens = RandomIds({3, 33}, 31, 1);
+  DecoderInput on_gpu;
+  on_gpu.tokens = input.tokens.cuda();
+  DecoderRun run;
+  run.order = DecoderRun::Order::kParallel;
+  run.forward_passes = 2;
+  const Outcome want = LossAndGradients(exact, input, run);
+  run.fusing = DecoderRun::Fusing::kNever;
+  const Outcome plain = LossAndGradients(low, on_gpu, run);
+  run.fusing = DecoderRun::Fusing::kAuto;
+  const Outcome fused = LossAndGradients(low, on_gpu, run);
+  EXPECT_LT(RelativeError(fused.hidden, want.hidden),
+            1.3 * RelativeError(plain.hidden, want.hidden) + 1e-3);
+  for (size_t i = 0; i < want.grads.size(); ++i) {
+    EXPECT_LT(RelativeError(fused.grads[i], want.grads[i]),
+              1.5 * RelativeError(plain.grads[i], want.grads[i]) + 5e-3)
+        << "parameter " << i;
+  }
+}
+
+TEST_P(FusedLayersGpuTest, Fp8PassesAreNearBf16Ones) {
+  at::NoGradGuard no_grad;
+  const auto hidden = [&](bool fp8) {
+    DecoderConfig config = WideConfig(GetParam());
+    config.fp8_passes = fp8;
+    Decoder decoder(config);
+    decoder->InitializeWeights(0);
+    decoder->to(at::kCUDA, at::kBFloat16);
+    DecoderRun run;
+    run.order = DecoderRun::Order::kParallel;
+    return decoder->Hidden({RandomIds({3, 33}, 31, 1).cuda(), {}, {}}, run).cpu().to(at::kDouble);
+  };
+  const at::Tensor plain = hidden(false);
+  const double error = RelativeError(hidden(true), plain);
+  const bool iterative = TinyConfig(GetParam()).sharing().cyclic();
+  EXPECT_LT(error, 0.05);
+  EXPECT_EQ(error > 0.0, iterative);  // or it ran in bf16
+}
+
+INSTANTIATE_TEST_SUITE_P(Specs, FusedLayersGpuTest,
+                         ::testing::Values("0_1_2", "0_4_4_4_4_5", "0_2_2_2_2_5", "2_2_2_5_5_5",
+                                           "0_3s_3_3s_4"));
 
 TEST(FusedLayers, StayAwayFromBiases) {
   DecoderConfig config = TinyConfig("0_2_2");

@@ -74,9 +74,10 @@ __global__ void PackHeadGradsKernel(RotateHeadsParams p, int packed_heads) {
   const RotatePart& of = p.parts[part];
   Vec<T, kVec> first = {};
   Vec<T, kVec> second = {};
-  if (of.grad != nullptr) {
+  const int64_t token = item.row % p.tokens - of.skip;
+  if (of.grad != nullptr && token >= 0) {
     const T* from = static_cast<const T*>(of.grad) + (item.row / p.tokens) * of.batch_stride +
-                    head * of.head_stride + (item.row % p.tokens) * of.token_stride + item.column;
+                    head * of.head_stride + token * of.token_stride + item.column;
     first = Vec<T, kVec>::Load(from);
     second = Vec<T, kVec>::Load(from + p.head_dim / 2);
   }

@@ -47,9 +47,10 @@ bool HasAddNorm(int64_t width);
 // nn/fused_linear.h: heads in a packed projection, rotated in place or put back together.
 constexpr int kMostParts = 3;
 struct RotatePart {
-  const void* grad;  // [B, heads, T, D] with the strides below, D dense; nullptr = zeros
+  const void* grad;  // [B, heads, T - skip, D] with these strides, D dense; nullptr = zeros
   int64_t batch_stride, head_stride, token_stride;
   int heads;
+  int skip;  // tokens at the front whose gradient is zeros
   bool rotates;
 };
 struct RotateHeadsParams {
@@ -95,6 +96,17 @@ struct SoftmaxLossParams {
   bool with_grad;
 };
 void SoftmaxLoss(const SoftmaxLossParams& params, CUstream_st* stream);
+
+// nn/fp8.h.
+struct QuantizeParams {
+  HalfType type;
+  const void* x;  // [rows, width]
+  void* values;   // [rows, width] e4m3
+  float* scales;  // [rows]
+  int64_t rows;
+  int width;
+};
+void QuantizeRows(const QuantizeParams& params, CUstream_st* stream);
 
 // nn/fused_adamw.h.
 struct AdamWTensor {
