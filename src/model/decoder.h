@@ -137,7 +137,10 @@ class DecoderImpl : public torch::nn::Module {
                   const std::shared_ptr<Call>& call, Slots& slots) const;
   void RunGuess(const LayerWork& work, const Call& call, Slots& slots) const;
   bool Fuses(const DecoderRun& run) const;
+  class FusedStream;
   void RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  void FusedAttention(const LayerWork& work, bool last_pass, const Call& call, Slots& slots,
+                      FusedStream& stream) const;
   static void SettleHidden(Slots& slots);
   Tensor OutputNorm(const Tensor& hidden, const DecoderRun& run);
   void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;

@@ -61,58 +61,100 @@ void DecoderImpl::SettleHidden(Slots& slots) {
   pending.reset();
 }
 
-// The stream is slots[kHidden] + slots[kPending]: a block's output waits for the next norm, which
-// adds it on its way.
+// The residual stream within a layer, and the products that read it and add to it.
+class DecoderImpl::FusedStream {
+ public:
+  FusedStream(const Call& call, Slots& slots, bool without_grad, bool fp8)
+      : call_(call),
+        group_input_(slots[SlotMap::kGroupInput]),
+        without_grad_(without_grad),
+        fp8_(fp8 && without_grad),
+        x_(slots[SlotMap::kHidden]),
+        delta_(slots[SlotMap::kPending]) {}
+
+  // The norm of the stream.
+  Tensor Norm(const RmsNorm& by) {
+    const NormedSum result = AddRmsNorm(x_, delta_, by->weight(), by->epsilon());
+    x_ = result.sum;
+    delta_.reset();
+    return result.normed;
+  }
+
+  bool InFp8(const Tensor& input, const std::vector<Tensor>& weights) const {
+    return fp8_ && HasFp8Products(input, weights.front());
+  }
+
+  Tensor Product(const Tensor& input, const std::vector<Tensor>& weights) const {
+    if (!InFp8(input, weights)) return PackedLinear(input, weights);
+    return ScaledProduct(QuantizeRows(Rows(input)), call_.InFp8(weights), input.scalar_type())
+        .view({input.size(0), input.size(1), -1});
+  }
+
+  // Stream += input weight^T.
+  void Add(const Tensor& input, const Tensor& weight) {
+    if (!InFp8(input, {weight}) && MayOverwrite()) {
+      Rows(x_).addmm_(Rows(input), weight.t());
+    } else {
+      SetDelta(Product(input, {weight}));
+    }
+  }
+
+  // The same for an input that lacks the first position, which gets nothing.
+  void AddBehindFirst(const Tensor& input, const Tensor& weight) {
+    const int64_t rows = input.size(0);
+    if (!InFp8(input, {weight}) && MayOverwrite()) {
+      x_.narrow(1, 1, input.size(1))
+          .baddbmm_(input, weight.t().unsqueeze(0).expand({rows, -1, -1}));
+    } else {
+      const Tensor nothing =
+          at::zeros({rows, 1, weight.size(0)}, x_.options().requires_grad(false));
+      SetDelta(at::cat({nothing, Product(input, {weight})}, 1));
+    }
+  }
+
+  void Leave(Slots& slots) const {
+    slots[SlotMap::kHidden] = x_;
+    slots[SlotMap::kPending] = delta_;
+  }
+
+ private:
+  // Nobody else reads the stream of a pass without gradient, unless it is the group's input.
+  bool MayOverwrite() const {
+    return without_grad_ && !delta_.defined() && !x_.is_same(group_input_);
+  }
+  void SetDelta(const Tensor& delta) {
+    CKV_CHECK(!delta_.defined(), "a sum of two is pending");
+    delta_ = delta;
+  }
+
+  const Call& call_;
+  const Tensor group_input_;
+  const bool without_grad_;
+  const bool fp8_;
+  Tensor x_;
+  Tensor delta_;  // what the next norm adds to x_; undefined = nothing
+};
+
 void DecoderImpl::RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call,
                                 Slots& slots) const {
+  DecoderLayerImpl& layer = Layer(work.layer);
+  const bool without_grad = !at::GradMode::is_enabled() && !last_pass;
+  FusedStream stream(call, slots, without_grad, config_.fp8_passes);
+  if (work.compute_k || work.compute_v || (work.body && work.attention)) {
+    FusedAttention(work, last_pass, call, slots, stream);
+  }
+  if (work.body) {
+    const Tensor packed = stream.Product(stream.Norm(layer.post_norm), layer.mlp->InputWeights());
+    stream.Add(GatedUnit(packed, config_.hidden_act), layer.mlp->output_weight());
+  }
+  stream.Leave(slots);
+}
+
+void DecoderImpl::FusedAttention(const LayerWork& work, bool last_pass, const Call& call,
+                                 Slots& slots, FusedStream& stream) const {
   const KvSharingSpec& spec = config_.sharing();
   DecoderLayerImpl& layer = Layer(work.layer);
-  Tensor x = slots[SlotMap::kHidden];
-  Tensor delta = slots[SlotMap::kPending];
-  slots[SlotMap::kPending].reset();
-  const auto norm = [&](const RmsNorm& by) {
-    const NormedSum result = AddRmsNorm(x, delta, by->weight(), by->epsilon());
-    x = result.sum;
-    delta.reset();
-    return result.normed;
-  };
-  // Nobody else reads the stream of such a pass, unless it is the group's input.
-  const auto may_overwrite = [&] {
-    return !at::GradMode::is_enabled() && !last_pass && !delta.defined() &&
-           !x.is_same(slots[SlotMap::kGroupInput]);
-  };
-  const bool low = config_.fp8_passes && !at::GradMode::is_enabled() && !last_pass;
-  const auto in_fp8 = [&](const Tensor& input, const std::vector<Tensor>& weights) {
-    return low && HasFp8Products(input, weights.front());
-  };
-  const auto product = [&](const Tensor& input, const std::vector<Tensor>& weights) {
-    if (!in_fp8(input, weights)) return PackedLinear(input, weights);
-    return ScaledProduct(QuantizeRows(Rows(input)), call.InFp8(weights), input.scalar_type())
-        .view({input.size(0), input.size(1), -1});
-  };
-  const auto add_product = [&](const Tensor& input, const Tensor& weight) {
-    if (in_fp8(input, {weight})) {
-      CKV_CHECK(!delta.defined(), "a sum of two is pending");
-      delta = product(input, {weight});
-    } else if (may_overwrite()) {
-      Rows(x).addmm_(Rows(input), weight.t());
-    } else {
-      CKV_CHECK(!delta.defined(), "a sum of two is pending");
-      delta = at::linear(input, weight);
-    }
-  };
-  // The same for an input that lacks the first position.
-  const auto add_behind_first = [&](const Tensor& input, const Tensor& weight) {
-    const int64_t rows = input.size(0);
-    if (!in_fp8(input, {weight}) && may_overwrite()) {
-      x.narrow(1, 1, input.size(1)).baddbmm_(input, weight.t().unsqueeze(0).expand({rows, -1, -1}));
-    } else {
-      CKV_CHECK(!delta.defined(), "a sum of two is pending");
-      const Tensor nothing = at::zeros({rows, 1, weight.size(0)}, x.options());
-      delta = at::cat({nothing, product(input, {weight})}, 1);
-    }
-  };
-
+  const SharedAttention& attention = layer.attention;
   const bool attends = work.body && work.attention;
   const int k_source = spec.k_source(work.layer);
   const int v_source = spec.v_source(work.layer);
@@ -122,49 +164,43 @@ void DecoderImpl::RunFusedLayer(const LayerWork& work, bool last_pass, const Cal
                             config_.WindowOf(work.layer), /*last=*/false);
   }
   // Where the own position is hidden, the queries but the first over the keys but the last are
-  // plain causal attention; the first query gets nothing.
+  // plain causal attention.
   const bool shifted = attends && visibility->strict() && visibility->only_order() &&
                        visibility->past() == 0 && call.num_tokens > 1 &&
                        config_.attention_kernel == "sdpa";
-  if (work.compute_k || work.compute_v || attends) {
-    const SharedAttention& attention = layer.attention;
-    const Tensor normed = norm(layer.input_norm);
-    std::vector<HeadProjection> projections =
-        attention->Projections(attends, work.compute_k, work.compute_v);
-    if (shifted) projections.front().skip = 1;
-    std::vector<Tensor> weights;
-    for (const HeadProjection& projection : projections) weights.push_back(projection.weight);
-    const int64_t head_dim = config_.head_width();
-    const std::vector<Tensor> heads =
-        in_fp8(normed, weights)
-            ? RotateProduct(product(normed, weights), projections, head_dim, call.rope)
-            : ProjectHeads(normed, projections, head_dim, call.rope);
-    size_t next = attends ? 1 : 0;
-    if (work.compute_k) {
-      const Tensor& keys = slots[call.slots.Keys(work.layer)] = heads[next++];
-      call.StageKeys(work.layer, keys, last_pass);
-    }
-    if (work.compute_v) {
-      const Tensor& values = slots[call.slots.Values(work.layer)] = heads[next++];
-      call.StageValues(work.layer, values, last_pass);
-    }
-    if (shifted) {
-      const Tensor mixed = attention->MixCausal(
-          heads.front(), call.WithoutLast(call.slots.Keys(k_source), call.Keys(k_source, slots)),
-          call.WithoutLast(call.slots.Values(v_source), call.Values(v_source, slots)));
-      add_behind_first(mixed, attention->output_weight());
-    } else if (attends) {
-      add_product(attention->Mix(heads.front(), call.Keys(k_source, slots),
-                                 call.Values(v_source, slots), *visibility),
-                  attention->output_weight());
-    }
+
+  const Tensor normed = stream.Norm(layer.input_norm);
+  std::vector<HeadProjection> projections =
+      attention->Projections(attends, work.compute_k, work.compute_v);
+  if (shifted) projections.front().skip = 1;
+  std::vector<Tensor> weights;
+  for (const HeadProjection& projection : projections) weights.push_back(projection.weight);
+  const int64_t head_dim = config_.head_width();
+  const std::vector<Tensor> heads =
+      stream.InFp8(normed, weights)
+          ? RotateProduct(stream.Product(normed, weights), projections, head_dim, call.rope)
+          : ProjectHeads(normed, projections, head_dim, call.rope);
+  size_t next = attends ? 1 : 0;
+  if (work.compute_k) {
+    const Tensor& keys = slots[call.slots.Keys(work.layer)] = heads[next++];
+    call.StageKeys(work.layer, keys, last_pass);
   }
-  if (work.body) {
-    const Tensor packed = product(norm(layer.post_norm), layer.mlp->InputWeights());
-    add_product(GatedUnit(packed, config_.hidden_act), layer.mlp->output_weight());
+  if (work.compute_v) {
+    const Tensor& values = slots[call.slots.Values(work.layer)] = heads[next++];
+    call.StageValues(work.layer, values, last_pass);
   }
-  slots[SlotMap::kHidden] = x;
-  slots[SlotMap::kPending] = delta;
+  if (!attends) return;
+  const Tensor keys = call.Keys(k_source, slots);
+  const Tensor values = call.Values(v_source, slots);
+  if (shifted) {
+    stream.AddBehindFirst(
+        attention->MixCausal(heads.front(), call.WithoutLast(call.slots.Keys(k_source), keys),
+                             call.WithoutLast(call.slots.Values(v_source), values)),
+        attention->output_weight());
+  } else {
+    stream.Add(attention->Mix(heads.front(), keys, values, *visibility),
+               attention->output_weight());
+  }
 }
 
 }  // namespace ckv
