@@ -35,19 +35,23 @@ class CrossKVConfig(LlamaConfig):
     """A Llama config with `kv_sharing` (see parse_kv_sharing; default: no sharing),
     `forward_passes` (m) and `backward_passes` (b) over groups that read layers above,
     `use_sequential` (token by token instead), `force_nodiag` (every layer hides each token's own
-    position) and `sliding_window` (keys that a windowed layer sees)."""
+    position), `sliding_window` (keys that a windowed layer sees) and `kv_start` (what the first pass
+    reads of layers above: "zeros", or "guess", made of the group's input)."""
 
     model_type = "crosskv-llama"
 
     def __init__(self, kv_sharing=None, forward_passes=7, backward_passes=2, use_sequential=False,
-                 force_nodiag=False, sliding_window=None, **kwargs):
+                 force_nodiag=False, sliding_window=None, kv_start="zeros", **kwargs):
         super().__init__(**kwargs)
         if kv_sharing is None:
             kv_sharing = "_".join(str(layer) for layer in range(self.num_hidden_layers))
         parsed = parse_kv_sharing(kv_sharing, self.num_hidden_layers)
         if sliding_window is None and any(windowed for _, _, windowed in parsed):
             raise ValueError(f"kv_sharing '{kv_sharing}' needs sliding_window")
+        if kv_start not in ("zeros", "guess"):
+            raise ValueError(f"kv_start '{kv_start}' is neither zeros nor guess")
         self.kv_sharing = kv_sharing
+        self.kv_start = kv_start
         self.forward_passes = forward_passes
         self.backward_passes = backward_passes
         self.use_sequential = use_sequential

@@ -4,7 +4,8 @@ Written by `ckv convert --to hf` beside the weights. Layer i attends to the keys
 layers that `config.kv_sharing` names, below, at or above it. A layer that reads a layer above hides
 each token's own position, and the layers up to the highest one read from within form a group that
 runs several times: `forward_passes` times without gradient, then `backward_passes` times with, each
-pass from the group's input and with the keys and values of the pass before (zeros in the first).
+pass from the group's input and with the keys and values of the pass before (in the first, zeros, or
+with `kv_start` "guess" what the layers that are read make of the group's input).
 n passes are exact for the first n tokens, so no more run than there are tokens, unless gradients
 are wanted. A call with one new token, as in generation, is one pass.
 """
@@ -237,12 +238,28 @@ class CrossKVModel(CrossKVPreTrainedModel):
 
     def run_group(self, group, hidden, rope, visibility, board, cache):
         without, with_gradient = self.passes(hidden.shape[1]) if group.iterative else (0, 1)
+        if group.iterative and self.config.kv_start == "guess":
+            with torch.set_grad_enabled(torch.is_grad_enabled() and without == 0):
+                self.guess(group, hidden, rope, board)
         for index in range(without + with_gradient):
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= without):
                 result = hidden  # every pass starts from the group's input
                 for layer in range(group.start, group.stop):
                     result = self.run_layer(layer, result, rope, visibility, board, cache)
         return result
+
+    def guess(self, group, hidden, rope, board):
+        """Keys and values of the layers that layers below them read, from the group's input."""
+        keys, values = board
+        readers = range(group.start, group.stop)
+        for index in {self.sources[r][0] for r in readers if self.sources[r][0] > r}:
+            layer = self.layers[index]
+            normed = layer.input_layernorm(hidden)
+            keys[index] = rotate(layer.self_attn.split(layer.self_attn.k_proj(normed)), rope)
+        for index in {self.sources[r][1] for r in readers if self.sources[r][1] > r}:
+            layer = self.layers[index]
+            normed = layer.input_layernorm(hidden)
+            values[index] = layer.self_attn.split(layer.self_attn.v_proj(normed))
 
     def run_layer(self, index, x, rope, visibility, board, cache):
         layer = self.layers[index]

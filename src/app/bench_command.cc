@@ -10,6 +10,7 @@
 #include "app/output.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "nn/device.h"
 
 namespace ckv {
 namespace {
@@ -22,15 +23,45 @@ struct BenchTrainCommand {
   CommandOutput output;
 };
 
+std::string Padded(std::string word, size_t width, bool left = false) {
+  const std::string blanks(word.size() < width ? width - word.size() : 0, ' ');
+  return left ? blanks + word : word + blanks;
+}
+
+std::string Percent(const OrderedJson& row, const char* key) {
+  return row.contains(key) ? Fixed(100.0 * row[key].get<double>(), 1) + "%" : "-";
+}
+
+std::string SpeedRow(const TrainBenchResult& result, const TrainBenchResult& first) {
+  const OrderedJson row = result.ToJson();
+  return Str(Padded(result.kv_sharing, 36),
+             Padded(HumanCount(static_cast<double>(result.parameters)), 8, true),
+             Padded(HumanCount(result.tokens_per_second), 10, true),
+             Padded(Fixed(100.0 * result.spread, 1) + "%", 8, true),
+             Padded(Fixed(first.tokens_per_second / result.tokens_per_second, 2), 6, true),
+             Padded(Fixed(result.flops_per_token / first.flops_per_token, 2), 7, true),
+             Padded(Percent(row, "mfu"), 7, true), Padded(Percent(row, "mfu_of_matmul"), 7, true),
+             Padded(HumanBytes(static_cast<double>(result.memory_bytes)), 11, true), "\n");
+}
+
+std::string PhaseRow(const TrainBenchResult& result) {
+  std::string text = Padded(result.kv_sharing, 36);
+  for (const double ms : result.phase_ms) text += Padded(Fixed(ms, 2), 18, true);
+  return text + Padded(Fixed(result.step_ms, 2), 9, true) + "\n";
+}
+
+// Of the second scheme on, with their numbers.
+std::string ProfileName(const std::string& path, size_t index) {
+  if (path.empty() || index == 0) return path;
+  const size_t dot = path.rfind('.');
+  const size_t cut = dot == std::string::npos ? path.size() : dot;
+  return Str(path.substr(0, cut), "-", index + 1, path.substr(cut));
+}
+
 void BenchTrainByOptions(const BenchTrainCommand& options) {
   std::vector<std::string> sharings = options.sharings;
   if (sharings.empty()) sharings.emplace_back();  // the file's own
-  OrderedJson json = OrderedJson::array();
-  std::string text =
-      "kv_sharing                            params  tokens/s  spread  time  FLOPs    MFU   "
-      "memory\n";
-  double first_rate = 0.0;
-  double first_flops = 0.0;
+  std::vector<TrainBenchResult> results;
   for (const std::string& sharing : sharings) {
     std::vector<std::string> sets = options.sets;
     if (!sharing.empty()) {
@@ -38,31 +69,36 @@ void BenchTrainByOptions(const BenchTrainCommand& options) {
       sets.push_back("model.kv_sharing=" + sharing);
     }
     ShowLiveLine(Str("running ", sharing));
-    const TrainBenchResult result =
-        BenchTraining(LoadTrainRun(options.config, sets), options.bench);
+    TrainBenchOptions bench = options.bench;
+    bench.profile = ProfileName(bench.profile, results.size());
+    const TrainRun run = LoadTrainRun(options.config, sets);
+    const double matmul =
+        results.empty()
+            ? MeasureMatmul(ChooseDevice(run.run.device, "run.device"), run.train.precision)
+            : results.front().matmul_flops;
+    results.push_back(BenchTraining(run, bench));
+    results.back().matmul_flops = matmul;
     ShowLiveLine("");
-    if (first_rate == 0.0) {
-      first_rate = result.tokens_per_second;
-      first_flops = result.flops_per_token;
-    }
-    const OrderedJson row = result.ToJson();
-    json.push_back(row);
-    const auto pad = [](std::string word, size_t width, bool left = false) {
-      const std::string blanks(word.size() < width ? width - word.size() : 0, ' ');
-      return left ? blanks + word : word + blanks;
-    };
-    text += Str(
-        pad(result.kv_sharing, 36),
-        pad(HumanCount(static_cast<double>(result.parameters)), 8, true),
-        pad(HumanCount(result.tokens_per_second), 10, true),
-        pad(Fixed(100.0 * result.spread, 1) + "%", 8, true),
-        pad(Fixed(first_rate / result.tokens_per_second, 2), 6, true),
-        pad(Fixed(result.flops_per_token / first_flops, 2), 7, true),
-        pad(row.contains("mfu") ? Fixed(100.0 * row["mfu"].get<double>(), 1) + "%" : "-", 7, true),
-        pad(HumanBytes(static_cast<double>(result.memory_bytes)), 11, true), "\n");
+  }
+  OrderedJson json = OrderedJson::array();
+  std::string text = Str(Padded("kv_sharing", 36),
+                         "  params  tokens/s  spread  time  FLOPs    MFU  of mm     memory\n");
+  for (const TrainBenchResult& result : results) {
+    json.push_back(result.ToJson());
+    text += SpeedRow(result, results.front());
   }
   text +=
-      "time and FLOPs: relative to the first row; FLOPs count all passes, MFU the plain model\n";
+      Str("time and FLOPs: relative to the first row; FLOPs count all passes, MFU the plain "
+          "model, against the data sheet and against a large product measured here",
+          results.front().matmul_flops > 0.0
+              ? Str(" (", Fixed(results.front().matmul_flops / 1e12, 0), " TFLOP/s)")
+              : "",
+          "\n\n", Padded("ms a step", 36));
+  for (size_t i = 0; i < kNumPhases; ++i) {
+    text += Padded(PhaseName(static_cast<Phase>(i)), 18, true);
+  }
+  text += "     step\n";
+  for (const TrainBenchResult& result : results) text += PhaseRow(result);
   options.output.Print(json, text);
 }
 
@@ -91,6 +127,10 @@ void AddBenchCommand(CLI::App& program) {
   train->add_option("--row-steps", options->bench.row_steps, "Steps of a measurement")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  train
+      ->add_option("--profile", options->bench.profile,
+                   "Write a Chrome trace of one more step; further schemes get -2, -3, ...")
+      ->type_name("FILE");
   options->output.AddOptions(*train);
   train->callback([options] { BenchTrainByOptions(*options); });
   AddBenchGenerate(*bench);

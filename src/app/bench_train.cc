@@ -1,6 +1,8 @@
 #include "app/bench_train.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
@@ -12,6 +14,8 @@
 #include "model/decoder.h"
 #include "model/objective.h"
 #include "nn/device.h"
+#include "nn/phase_clock.h"
+#include "nn/profile.h"
 #include "train/trainer.h"
 
 namespace ckv {
@@ -65,14 +69,42 @@ OrderedJson TrainBenchResult::ToJson() const {
     json["mfu"] = tokens_per_second * plain_flops_per_token / *peak_flops;
     json["hardware_utilisation"] = tokens_per_second * flops_per_token / *peak_flops;
   }
+  if (matmul_flops > 0.0) {
+    json["matmul_flops"] = matmul_flops;
+    json["mfu_of_matmul"] = tokens_per_second * plain_flops_per_token / matmul_flops;
+  }
+  json["step_ms"] = step_ms;
+  OrderedJson phases;
+  for (size_t i = 0; i < kNumPhases; ++i) phases[PhaseName(static_cast<Phase>(i))] = phase_ms[i];
+  json["phase_ms"] = phases;
   json["memory_bytes"] = memory_bytes;
   json["loss"] = loss;
   return json;
 }
 
+double MeasureMatmul(const at::Device& device, const std::string& precision) {
+  if (!device.is_cuda()) return 0.0;
+  constexpr int64_t kSize = 8192;
+  constexpr int kTimes = 10;
+  const at::TensorOptions options =
+      at::TensorOptions().device(device).dtype(WorkingType(precision));
+  const Tensor a = at::randn({kSize, kSize}, options);
+  const Tensor b = at::randn({kSize, kSize}, options);
+  Tensor c = at::mm(a, b);
+  at::mm_out(c, a, b);
+  Synchronize(device);
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kTimes; ++i) at::mm_out(c, a, b);
+  Synchronize(device);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return 2.0 * kTimes * std::pow(static_cast<double>(kSize), 3.0) / seconds;
+}
+
 TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   if (run.run.threads > 0) at::set_num_threads(static_cast<int>(run.run.threads));
   AllowTf32(run.train.precision == "tf32");
+  ChooseSdpa(run.train.sdpa);
   const at::Device device = ChooseDevice(run.run.device, "run.device");
   if (run.model.vocab_size == 0) throw ConfigError("", "'model.vocab_size' must be given");
 
@@ -84,8 +116,10 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   objective_options.loss.z_loss = run.train.z_loss;
   objective_options.passes = run.train.passes;
   objective_options.checkpoint_layers = run.train.checkpoint_layers;
+  if (!run.train.fused) objective_options.fusing = DecoderRun::Fusing::kNever;
+  if (run.train.fused && run.train.precision == "bf16") model->PackWeights();
   CausalLmObjective objective(model, objective_options);
-  AdamW optimizer(NamedParameters(*model), run.train.optim);
+  AdamW optimizer(NamedParameters(*model), run.train.optim, run.train.fused);
   RandomTokens data(run.train.MicroRows(), run.data.seq_len, run.model.vocab_size);
 
   TrainConfig config = run.train;
@@ -100,16 +134,31 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   ResetPeakMemory(device);
   TrainBenchResult result;
   std::vector<double> rates;
+  PhaseClock clock(device);
   TrainHooks hooks;
   hooks.log = [&](const TrainState& state, const TrainProgress& progress) {
-    if (state.step > options.row_steps) rates.push_back(progress.tokens_per_second);
+    const std::array<double, kNumPhases> phases = clock.TakeMilliseconds();
     result.loss = progress.loss;
+    if (state.step <= options.row_steps) return;
+    rates.push_back(progress.tokens_per_second);
+    const auto steps = static_cast<double>(options.rows * options.row_steps);
+    for (size_t i = 0; i < kNumPhases; ++i) result.phase_ms[i] += phases[i] / steps;
+    result.step_ms += 1e3 * progress.step_seconds / static_cast<double>(options.rows);
   };
   hooks.validate = [](TrainState&) {};
   hooks.save = [](const TrainState&) {};
   TrainState state;
   Trainer trainer(config, objective, data, optimizer, nullptr, device);
   trainer.Run(state, hooks);
+
+  result.memory_bytes = PeakMemoryBytes(device);
+  if (!options.profile.empty()) {
+    Profile profile(device);
+    config.steps += 1;
+    Trainer(config, objective, data, optimizer, nullptr, device)
+        .Run(state, {[](const TrainState&, const TrainProgress&) {}, hooks.validate, hooks.save});
+    profile.Write(options.profile);
+  }
 
   std::sort(rates.begin(), rates.end());
   result.kv_sharing = run.model.sharing().ToString();
@@ -119,7 +168,6 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   result.flops_per_token = objective.RunFlopsPerToken(run.data.seq_len, 0);
   result.plain_flops_per_token = objective.ModelFlopsPerToken(run.data.seq_len);
   result.peak_flops = PeakFlops(device, run.train.precision);
-  result.memory_bytes = PeakMemoryBytes(device);
   return result;
 }
 

@@ -37,7 +37,7 @@ OrderedJson JobSettings(const GenerateArguments& arguments, const LoadedModel& m
   json["length_penalty"] = arguments.length_penalty;
   json["prefill"] = arguments.prefill.order;
   json["passes"] = arguments.prefill.passes;
-  json["tolerance"] = arguments.prefill.tolerance;
+  if (arguments.prefill.tolerance.has_value()) json["tolerance"] = *arguments.prefill.tolerance;
   json["chunk"] = arguments.prefill.chunk.value_or(0);
   json["seed"] = arguments.seed;
   json["samples"] = arguments.samples;

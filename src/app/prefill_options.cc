@@ -23,9 +23,8 @@ void PrefillArguments::AddOptions(CLI::App& command) {
   command
       .add_option("--tolerance", tolerance,
                   "End passes early once keys and values change by no more than this, relative to "
-                  "their norm; 0 = never")
-      ->type_name("X")
-      ->capture_default_str();
+                  "their norm; 0 = never (default: the model's)")
+      ->type_name("X");
   command.add_option("--chunk", chunk, "Tokens of a chunk (default: 64)")->type_name("N");
 }
 
@@ -36,11 +35,13 @@ DecoderRun PrefillArguments::Run(const DecoderConfig& config) const {
   if (chunk.has_value() && order != "chunked") {
     throw ConfigError("--chunk", "belongs to --prefill chunked");
   }
-  if (!(tolerance >= 0.0)) throw ConfigError("--tolerance", Str(tolerance, ", but must be >= 0"));
+  if (tolerance.has_value() && !(*tolerance >= 0.0)) {
+    throw ConfigError("--tolerance", Str(*tolerance, ", but must be >= 0"));
+  }
   if (order == "iterative") run.order = DecoderRun::Order::kParallel;
   if (order == "sequential") run.order = DecoderRun::Order::kSequential;
   if (order == "chunked") run.order = DecoderRun::Order::kChunked;
-  const bool in_passes = !passes.empty() || tolerance > 0.0;
+  const bool in_passes = !passes.empty() || tolerance.value_or(0.0) > 0.0;
   if (in_passes && !config.sharing().cyclic()) {
     throw ConfigError(passes.empty() ? "--tolerance" : "--passes",
                       "no layer of this model reads a layer above it, so one pass is exact");

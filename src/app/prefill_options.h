@@ -16,8 +16,8 @@ namespace ckv {
 struct PrefillArguments {
   std::string order = "auto";
   std::string passes;
-  double tolerance = 0.0;
-  std::optional<int64_t> chunk;  // of chunked; 64 if not given
+  std::optional<double> tolerance;  // not given: the model's
+  std::optional<int64_t> chunk;     // of chunked; 64 if not given
 
   // Adds --prefill, --passes, --tolerance and --chunk to a command. This object must outlive the
   // parser.

@@ -109,6 +109,7 @@ CausalLmOptions Training::ObjectiveOptions() const {
   options.loss.z_loss = run_.train.z_loss;
   options.passes = run_.train.passes;
   options.checkpoint_layers = run_.train.checkpoint_layers;
+  if (!run_.train.fused) options.fusing = DecoderRun::Fusing::kNever;
   return options;
 }
 
@@ -149,7 +150,9 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
   if (group_ != nullptr) {
     ShareWeights();
   } else {
-    optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim);
+    if (run_.train.fused && type == at::kBFloat16) model_->PackWeights();
+    optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim,
+                                         std::vector<bool>{}, run_.train.fused);
   }
   at::NoGradGuard no_grad;
   const AdamW::Named masters = optimizer_->Weights();
@@ -170,7 +173,8 @@ void Training::ShareWeights() {
   parallel_ = std::make_unique<DataParallel>(*group_, run_.dist, NamedParameters(*model_),
                                              UnitsOfLayers(spans));
   if (run_.dist.zero == 3) model_->SetLayerHooks(parallel_.get());
-  optimizer_ = std::make_unique<AdamW>(parallel_->owned(), run_.train.optim, parallel_->decays());
+  optimizer_ = std::make_unique<AdamW>(parallel_->owned(), run_.train.optim, parallel_->decays(),
+                                       /*fused=*/false);
   optimizer_->SetNormReduction([this](const Tensor& mine) { return parallel_->CombineNorm(mine); });
 }
 
@@ -463,6 +467,7 @@ OrderedJson RunTraining(TrainRun run, const std::vector<std::string>& arguments)
       JoinRanks(run.dist, run.run.threads, "run.device", &device_name);
   const at::Device device = ChooseDevice(device_name, "run.device");
   AllowTf32(run.train.precision == "tf32");
+  ChooseSdpa(run.train.sdpa);
   std::unique_ptr<Tokenizer> tokenizer;
   OrderedJson complete;
   DoTogether(group.get(), [&] {

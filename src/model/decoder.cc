@@ -99,8 +99,6 @@ void CheckRun(const DecoderInput& input, const DecoderRun& run) {
   CKV_CHECK(run.cache == nullptr || run.cache->rows() == input.tokens.size(0), input.tokens.size(0),
             " rows for a cache of ", run.cache->rows());
   CKV_CHECK(run.layer_outputs == nullptr || !run.last_only, "layer outputs are of all positions");
-  CKV_CHECK(run.tolerance == 0.0 || !at::GradMode::is_enabled(),
-            "passes that end early have no gradient");
 }
 
 }  // namespace
@@ -138,7 +136,7 @@ Tensor DecoderImpl::Hidden(const DecoderInput& input, const DecoderRun& run) {
   } else {
     hidden = RunPlan(work, run);
   }
-  return model_->norm(run.last_only ? hidden : packed.Unpack(hidden));
+  return OutputNorm(run.last_only ? hidden : packed.Unpack(hidden), run);
 }
 
 }  // namespace ckv

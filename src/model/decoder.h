@@ -54,9 +54,9 @@ struct DecoderRun {
   int64_t chunk_tokens = 0;
 
   // Passes of a group end early, with a last one, once the KVs that it iterates on have changed by
-  // no more than this from one pass to the next, relative to their norm; 0 = never. Without
-  // gradient; asks the device once a pass.
-  double tolerance = 0.0;
+  // no more than this from one pass to the next, relative to their norm; 0 = never. With gradient
+  // the passes without it end early. Asks the device once a pass.
+  std::optional<double> tolerance;
 
   // Gives the last real token of each row alone, [B, 1, C], and leaves out what only other outputs
   // would need. The KVs in a cache are complete.
@@ -74,6 +74,14 @@ struct DecoderRun {
   // Receives the output of each layer in its last pass, [B, T, C]; nullptr = not wanted. Not with
   // checkpoint_layers, last_only, or padding in a cache.
   std::vector<Tensor>* layer_outputs = nullptr;
+
+  // Whether layers run in few operations (model/decoder_fused.cc), where they have no biases.
+  enum class Fusing {
+    kAuto,  // where there are kernels for it: on a GPU, in 16 bits
+    kNever,
+    kAlways,
+  };
+  Fusing fusing = Fusing::kAuto;
 
   // Receives the passes of each iterative group, chunk by chunk; nullptr = not wanted.
   std::vector<int64_t>* passes_run = nullptr;
@@ -101,6 +109,10 @@ class DecoderImpl : public torch::nn::Module {
   KvCache NewCache(int64_t rows, int64_t max_tokens,
                    std::optional<SinkWindow> sinks = std::nullopt) const;
 
+  // Lays weights that share their input one behind another, so that fused layers need not join
+  // them. After loading and after moving; names and values stay.
+  void PackWeights();
+
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
 
@@ -127,6 +139,14 @@ class DecoderImpl : public torch::nn::Module {
               Slots& slots) const;
   void RunSegment(const Program& program, size_t begin, size_t end,
                   const std::shared_ptr<Call>& call, Slots& slots) const;
+  void RunGuess(const LayerWork& work, const Call& call, Slots& slots) const;
+  bool Fuses(const DecoderRun& run) const;
+  class FusedStream;
+  void RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  void FusedAttention(const LayerWork& work, bool last_pass, const Call& call, Slots& slots,
+                      FusedStream& stream) const;
+  static void SettleHidden(Slots& slots);
+  Tensor OutputNorm(const Tensor& hidden, const DecoderRun& run);
   void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
   Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,
                 const Slots& slots) const;

@@ -1,9 +1,12 @@
 // What one call of a decoder works with; private to the decoder's own files.
 #pragma once
 
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "model/decoder.h"
+#include "nn/fp8.h"
 
 namespace ckv {
 
@@ -43,12 +46,17 @@ struct DecoderImpl::Call {
   const Visibility& Sees(int source, bool strict, std::optional<int64_t> window, bool last) const;
   // [B, T, C] -> [B, 1, C], each row's last position.
   Tensor Last(const Tensor& x) const;
+  // What a slot holds without its last position, made once for all readers.
+  const Tensor& WithoutLast(size_t slot, const Tensor& x) const;
+  // Weights in FP8, made once a call. Without gradient.
+  const Fp8Rows& InFp8(const std::vector<Tensor>& weights) const;
 
   SlotMap slots;
   int64_t num_tokens = 0;  // T
   KvCache* cache = nullptr;
   KvTape* tape = nullptr;
   bool reads_cache = false;  // the cache holds a past
+  bool fused = false;        // layers run in few operations
   RopeTable rope;
   RopeTable last_rope;  // of the last position; undefined if nobody asks
   Tensor last_columns;  // as in Work
@@ -60,6 +68,13 @@ struct DecoderImpl::Call {
   at::TensorOptions options;
 
  private:
+  struct Shortened {
+    Tensor from;
+    Tensor to;
+  };
+  mutable std::map<size_t, Shortened> without_last_;                        // by slot
+  mutable std::map<std::pair<const void*, int64_t>, Fp8Rows> fp8_weights_;  // by place and rows
+
   Tensor Zeros() const;
   bool StagesInCache(bool last_pass) const {
     return cache != nullptr && (reads_cache || last_pass);

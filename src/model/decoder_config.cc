@@ -51,6 +51,15 @@ void DecoderConfig::Visit(ConfigVisitor& v) {
   v.Require(forward_passes >= 0, "must be >= 0");
   v.Field("backward_passes", backward_passes, "b: passes with gradient over an iterative group");
   v.Require(backward_passes >= 1, "must be >= 1");
+  v.Choice("kv_start", kv_start, {"zeros", "guess"},
+           "what the first pass reads of layers above: zeros, or the group's input through their "
+           "norms and projections");
+  v.Field("pass_tolerance", pass_tolerance,
+          "passes without gradient end once keys and values change by no more than this, relative "
+          "to their norm; 0 = never");
+  v.Require(pass_tolerance >= 0, "must be >= 0");
+  v.Field("fp8_passes", fp8_passes,
+          "products of passes without gradient in FP8, where the device has it");
   v.Field("sequential", sequential,
           "train token by token instead of in parallel passes (exact, slow)");
   v.Choice("attention_kernel", attention_kernel, {"sdpa", "reference"},

@@ -38,6 +38,9 @@ struct DecoderConfig {
   bool force_nodiag = false;
   int64_t forward_passes = 7;
   int64_t backward_passes = 2;
+  std::string kv_start = "zeros";
+  double pass_tolerance = 0.0;
+  bool fp8_passes = false;
   bool sequential = false;
   std::string attention_kernel = "sdpa";
 
@@ -60,6 +63,7 @@ struct DecoderConfig {
   // True if the layer hides each token's own position: it reads a layer above, or force_nodiag.
   bool HidesOwnPosition(int layer) const;
   ModelShape Shape() const;
+  KvStart Start() const { return kv_start == "guess" ? KvStart::kGuess : KvStart::kZeros; }
 
  private:
   std::optional<KvSharingSpec> spec_;

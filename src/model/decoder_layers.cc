@@ -37,14 +37,43 @@ Tensor SharedAttentionImpl::Queries(const Tensor& x, const RopeTable& rope) {
   return ApplyRope(SplitHeads(q_proj_(x), heads_), rope);
 }
 
-Tensor SharedAttentionImpl::Output(const Tensor& mixed) {
-  return o_proj_(mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), heads_ * head_dim_}));
-}
+Tensor SharedAttentionImpl::Output(const Tensor& mixed) { return o_proj_(JoinHeads(mixed)); }
 
 Tensor SharedAttentionImpl::Attend(const Tensor& x, const Tensor& keys, const Tensor& values,
                                    const RopeTable& rope, const Visibility& visibility) {
   const double dropout = is_training() ? dropout_ : 0.0;
   return Output(attention_(Queries(x, rope), keys, values, visibility, dropout));
+}
+
+std::vector<Tensor> SharedAttentionImpl::InputWeights() const {
+  std::vector<Tensor> weights = {q_proj_->weight()};
+  if (!k_proj_.is_empty()) weights.push_back(k_proj_->weight());
+  if (!v_proj_.is_empty()) weights.push_back(v_proj_->weight());
+  return weights;
+}
+
+std::vector<HeadProjection> SharedAttentionImpl::Projections(bool queries, bool keys,
+                                                             bool values) const {
+  std::vector<HeadProjection> projections;
+  if (queries) projections.push_back({q_proj_->weight(), true});
+  if (keys) projections.push_back({k_proj_->weight(), true});
+  if (values) projections.push_back({v_proj_->weight(), false});
+  return projections;
+}
+
+Tensor SharedAttentionImpl::Mix(const Tensor& queries, const Tensor& keys, const Tensor& values,
+                                const Visibility& visibility) const {
+  const double dropout = is_training() ? dropout_ : 0.0;
+  return JoinHeads(attention_(queries, keys, values, visibility, dropout));
+}
+
+Tensor SharedAttentionImpl::MixCausal(const Tensor& queries, const Tensor& keys,
+                                      const Tensor& values) const {
+  return JoinHeads(CausalSdpa(queries, keys, values, is_training() ? dropout_ : 0.0));
+}
+
+Tensor SharedAttentionImpl::JoinHeads(const Tensor& mixed) const {
+  return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), heads_ * head_dim_});
 }
 
 Tensor SharedAttentionImpl::AttendStep(const Tensor& x, const Tensor& keys, const Tensor& values,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
@@ -10,6 +11,7 @@
 
 #include "model/decoder_config.h"
 #include "nn/attention.h"
+#include "nn/fused_linear.h"
 #include "nn/modules.h"
 #include "nn/rope.h"
 #include "nn/step_attention.h"
@@ -32,7 +34,19 @@ class SharedAttentionImpl : public torch::nn::Module {
   // What Attend gives when all values are zeros, up to broadcasting; undefined = zeros.
   Tensor OutputBias() const { return o_proj_->bias(); }
 
+  // The same in pieces, for layers without biases: projections that share their input, for one
+  // product; what attention mixes, [B, T, H D]; and the weight that goes over it.
+  std::vector<HeadProjection> Projections(bool queries, bool keys, bool values) const;
+  Tensor Mix(const Tensor& queries, const Tensor& keys, const Tensor& values,
+             const Visibility& visibility) const;
+  // Plain causal attention of as many queries as keys.
+  Tensor MixCausal(const Tensor& queries, const Tensor& keys, const Tensor& values) const;
+  const Tensor& output_weight() const { return o_proj_->weight(); }
+  // Of q, k, v, as far as the layer has them.
+  std::vector<Tensor> InputWeights() const;
+
  private:
+  Tensor JoinHeads(const Tensor& mixed) const;              // [B, H, T, D] -> [B, T, H D]
   Tensor Queries(const Tensor& x, const RopeTable& rope);   // [B, T, C] -> [B, H, T, D]
   Tensor Output(const Tensor& mixed);                       // [B, H, T, D] -> [B, T, C]
   Tensor SplitHeads(const Tensor& x, int64_t heads) const;  // [B, T, heads D] -> [B, heads, T, D]

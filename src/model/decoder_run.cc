@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "model/decoder_call.h"
 #include "nn/checkpoint.h"
+#include "nn/phase_clock.h"
 
 namespace ckv {
 
@@ -20,15 +21,18 @@ Tensor DecoderImpl::RunPlan(const Work& work, const DecoderRun& run) {
   options.exact_savings = run.exact_savings;
   options.empty_past = work.cache == nullptr || work.cache->past_empty();
   options.wanted = work.wanted;
+  options.start = config_.Start();
   const Program program(config_.sharing(), plan.Steps(options));
 
   const std::shared_ptr<Call> call = Open(work);
+  call->fused = Fuses(run);
   Slots slots(program.slots().size());
   slots[SlotMap::kHidden] = model_->embed(work.tokens);
   if (run.layer_outputs != nullptr) {
     run.layer_outputs->assign(static_cast<size_t>(config_.layers()), Tensor());
   }
   RunProgram(program, plan, call, slots, run);
+  SettleHidden(slots);
   if (work.cache != nullptr) work.cache->Commit();
   const bool all_ran = work.wanted == WantedOutput::kLastPosition && !run.exact_savings;
   return all_ran ? call->Last(slots[SlotMap::kHidden]) : slots[SlotMap::kHidden];
@@ -41,18 +45,31 @@ void DecoderImpl::RunProgram(const Program& program, const IterationPlan& plan,
   std::vector<int64_t> passes;
   for (const LayerGroup& group : plan.groups()) passes.push_back(group.total());
   Slots before;  // those of one pass ago
+  const double tolerance = run.tolerance.value_or(config_.pass_tolerance);
+  const bool with_grad = at::GradMode::is_enabled();
+  bool in_grad_pass = false;
+  BeginPhase(Phase::kForward);
   size_t begin = 0;
   while (begin < ops.size()) {
-    if (run.tolerance > 0.0 && ops[begin].kind == ProgramOp::Kind::kRestart) {
+    // Passes with gradient are all wanted.
+    if (tolerance > 0.0 && ops[begin].kind == ProgramOp::Kind::kRestart &&
+        !(with_grad && ops[begin].grad)) {
       const auto group = static_cast<size_t>(ops[begin].group);
       if (ops[begin].pass >= 2 &&
-          Converged(plan.groups()[group], before, *call, slots, run.tolerance)) {
-        const size_t last = program.LastRestart(begin);
-        passes[group] -= ops[last].pass - ops[begin].pass;
-        begin = last;
+          Converged(plan.groups()[group], before, *call, slots, tolerance)) {
+        const size_t next =
+            with_grad ? program.FirstGradRestart(begin) : program.LastRestart(begin);
+        passes[group] -= ops[next].pass - ops[begin].pass;
+        begin = next;
       }
       before = slots;
     }
+    if (ops[begin].grad != in_grad_pass) {
+      in_grad_pass = ops[begin].grad;
+      BeginPhase(in_grad_pass ? Phase::kForward : Phase::kNoGradForward);
+    }
+    // The group's input has a gradient, also where the first passes have none.
+    if (ops[begin].kind == ProgramOp::Kind::kEnterGroup) SettleHidden(slots);
     if (ops[begin].grad) {
       begin = RunRecorded(program, begin, call, slots, run);
     } else {
@@ -88,6 +105,7 @@ size_t DecoderImpl::RunRecorded(const Program& program, size_t begin,
   }
   const ProgramOp& done = ops[end - 1];
   if (run.layer_outputs != nullptr && done.kind == ProgramOp::Kind::kLayer && done.last_pass) {
+    SettleHidden(slots);
     (*run.layer_outputs)[static_cast<size_t>(done.work.layer)] = slots[SlotMap::kHidden];
   }
   return end;
@@ -122,10 +140,15 @@ void DecoderImpl::RunOps(const Program& program, size_t begin, size_t end, const
     const ProgramOp& op = program.ops()[i];
     switch (op.kind) {
       case ProgramOp::Kind::kEnterGroup:
+        SettleHidden(slots);
         slots[SlotMap::kGroupInput] = slots[SlotMap::kHidden];
         break;
       case ProgramOp::Kind::kRestart:
         slots[SlotMap::kHidden] = slots[SlotMap::kGroupInput];
+        slots[SlotMap::kPending].reset();
+        break;
+      case ProgramOp::Kind::kGuess:
+        RunGuess(op.work, call, slots);
         break;
       case ProgramOp::Kind::kLayer:
         RunLayer(op.work, op.last_pass, call, slots);
@@ -137,6 +160,7 @@ void DecoderImpl::RunOps(const Program& program, size_t begin, size_t end, const
 
 void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
                              const std::shared_ptr<Call>& call, Slots& slots) const {
+  SettleHidden(slots);
   std::vector<size_t> in;
   for (const size_t slot : program.Inputs(begin, end)) {
     if (slots[slot].defined()) in.push_back(slot);  // an undefined one stands for zeros
@@ -148,7 +172,8 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
   std::set<int> layers;
   for (size_t i = begin; i < end; ++i) {
     const ProgramOp& op = program.ops()[i];
-    if (op.kind == ProgramOp::Kind::kLayer) layers.insert(op.work.layer);
+    const bool computes = op.kind == ProgramOp::Kind::kLayer || op.kind == ProgramOp::Kind::kGuess;
+    if (computes) layers.insert(op.work.layer);
   }
   std::vector<Tensor> parameters;
   for (const int layer : layers) {
@@ -160,6 +185,7 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
     Slots own(program.slots().size());
     for (size_t i = 0; i < in.size(); ++i) own[in[i]] = given[i];
     RunOps(program, begin, end, *call, own);
+    SettleHidden(own);
     std::vector<Tensor> results;
     for (const size_t slot : out) results.push_back(own[slot]);
     return results;
@@ -172,8 +198,26 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
   for (size_t i = 0; i < out.size(); ++i) slots[out[i]] = results[i];
 }
 
+void DecoderImpl::RunGuess(const LayerWork& work, const Call& call, Slots& slots) const {
+  SettleHidden(slots);
+  DecoderLayerImpl& layer = Layer(work.layer);
+  const Tensor normed = layer.input_norm(slots[SlotMap::kHidden]);
+  if (work.compute_k) {
+    const Tensor keys = layer.attention->Keys(normed, call.rope);
+    slots[call.slots.Keys(work.layer)] = keys;
+    call.StageKeys(work.layer, keys, /*last_pass=*/false);
+  }
+  if (work.compute_v) {
+    const Tensor values = layer.attention->Values(normed);
+    slots[call.slots.Values(work.layer)] = values;
+    call.StageValues(work.layer, values, /*last_pass=*/false);
+  }
+}
+
 void DecoderImpl::RunLayer(const LayerWork& work, bool last_pass, const Call& call,
                            Slots& slots) const {
+  if (call.fused && !work.last_position) return RunFusedLayer(work, last_pass, call, slots);
+  SettleHidden(slots);
   DecoderLayerImpl& layer = Layer(work.layer);
   if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
   const auto given = [this, &work](const Tensor& output) {

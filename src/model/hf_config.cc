@@ -20,11 +20,16 @@ bool IsPlain(const DecoderConfig& config) {
   return config.sharing() == KvSharingSpec(config.sharing().num_layers()) && !config.force_nodiag;
 }
 
+// Passes as the published implementation runs them.
+bool HasPublishedPasses(const DecoderConfig& config) {
+  return config.Start() == KvStart::kZeros && config.pass_tolerance == 0.0 && !config.fp8_passes;
+}
+
 std::string ModelType(const DecoderConfig& config, HfFormat format) {
   if (format == HfFormat::kLckv) return "lckv-llama";
   if (IsPlain(config)) return "llama";
   const bool published = format == HfFormat::kNative && config.sharing().symmetric();
-  return published ? "lckv-llama" : "crosskv-llama";
+  return published && HasPublishedPasses(config) ? "lckv-llama" : "crosskv-llama";
 }
 
 const char* Architecture(const std::string& model_type) {
@@ -42,9 +47,11 @@ bool AnyWindowed(const KvSharingSpec& spec) {
 
 // Keys that ToHfConfig does not always write, but that must not come back from another config.
 constexpr const char* kOwnKeys[] = {
-    "architectures",   "auto_map",       "layer_types",  "kv_sharing",          "forward_passes",
-    "backward_passes", "use_sequential", "force_nodiag", "sliding_window",      "rope_parameters",
-    "dtype",           "bos_token_id",   "eos_token_id", "transformers_version"};
+    "architectures",       "auto_map",        "layer_types",  "kv_sharing",
+    "forward_passes",      "backward_passes", "kv_start",     "pass_tolerance",
+    "fp8_passes",          "use_sequential",  "force_nodiag", "sliding_window",
+    "rope_parameters",     "dtype",           "bos_token_id", "eos_token_id",
+    "transformers_version"};
 
 OrderedJson RopeScaling(const DecoderConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -92,6 +99,9 @@ void WriteShape(const DecoderConfig& config, OrderedJson& json) {
 void WritePasses(const DecoderConfig& config, OrderedJson& json) {
   json["forward_passes"] = config.forward_passes;
   json["backward_passes"] = config.backward_passes;
+  if (config.Start() != KvStart::kZeros) json["kv_start"] = config.kv_start;
+  if (config.pass_tolerance > 0.0) json["pass_tolerance"] = config.pass_tolerance;
+  if (config.fp8_passes) json["fp8_passes"] = true;
   json["use_sequential"] = config.sequential;
   json["force_nodiag"] = config.force_nodiag;
   if (config.sliding_window.has_value()) json["sliding_window"] = *config.sliding_window;
@@ -220,6 +230,9 @@ void ReadSharing(const HfReader& reader, const std::string& type, DecoderConfig&
   config.forward_passes = reader.Get<int64_t>("forward_passes", 7);
   // The published implementation treats 0 as 1.
   config.backward_passes = std::max<int64_t>(1, reader.Get<int64_t>("backward_passes", 2));
+  config.kv_start = reader.Get<std::string>("kv_start", config.kv_start);
+  config.pass_tolerance = reader.Get("pass_tolerance", config.pass_tolerance);
+  config.fp8_passes = reader.Get("fp8_passes", config.fp8_passes);
   config.sequential = reader.Get("use_sequential", false);
   config.force_nodiag = reader.Get("force_nodiag", false);
 }
@@ -242,6 +255,11 @@ OrderedJson ToHfConfig(const DecoderConfig& config, const std::string& dtype, Hf
     throw ConfigError("--to lckv", Str("'layer_types' cannot say ", config.sharing().ToString(),
                                        ", where a layer has keys and values from different "
                                        "layers; hf and crosskv can"));
+  }
+  if (type == "lckv-llama" && !HasPublishedPasses(config)) {
+    throw ConfigError("--to lckv",
+                      "the published implementation knows none of 'kv_start', 'pass_tolerance' and "
+                      "'fp8_passes'; hf and crosskv can say them");
   }
   OrderedJson json;
   json["architectures"] = {Architecture(type)};

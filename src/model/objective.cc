@@ -33,6 +33,7 @@ Tensor CausalLmObjective::LossSum(const Batch& batch, int64_t step) {
   run.forward_passes = passes.forward;
   run.backward_passes = passes.backward;
   run.checkpoint_layers = options_.checkpoint_layers;
+  run.fusing = options_.fusing;
   const Tensor hidden = decoder_->Hidden({batch.tokens, {}, batch.segments}, run);
   return LinearCrossEntropy(hidden.flatten(0, 1), decoder_->head_weight(), batch.targets.flatten(),
                             options_.loss);
@@ -49,7 +50,7 @@ double CausalLmObjective::RunFlopsPerToken(int64_t seq_len, int64_t step) const 
 TrainFlops CausalLmObjective::RunFlops(int64_t seq_len, int64_t step) const {
   const PassesStage passes = PassesAt(step);
   const IterationPlan plan(decoder_->config().sharing(), passes.forward, passes.backward);
-  return CountTrainFlops(plan, decoder_->config().Shape(), seq_len);
+  return CountTrainFlops(plan, decoder_->config().Shape(), seq_len, decoder_->config().Start());
 }
 
 }  // namespace ckv

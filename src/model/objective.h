@@ -48,6 +48,7 @@ struct CausalLmOptions {
   LossOptions loss;
   std::vector<PassesStage> passes;  // ascending steps; empty = the model config's
   int64_t checkpoint_layers = 0;    // DecoderRun::checkpoint_layers
+  DecoderRun::Fusing fusing = DecoderRun::Fusing::kAuto;
 };
 
 // Next-token prediction by a Decoder.

@@ -30,9 +30,24 @@ Program::Program(const KvSharingSpec& spec, const std::vector<PassStep>& steps)
       op.writes = {SlotMap::kHidden};
       ops_.push_back(op);
     }
+    for (const LayerWork& work : step.guesses) AddGuess(step, work);
     for (const LayerWork& work : step.layers) AddLayer(spec, step, work);
   }
   FindDeadSlots();
+}
+
+void Program::AddGuess(const PassStep& step, const LayerWork& work) {
+  ProgramOp op;
+  op.kind = ProgramOp::Kind::kGuess;
+  op.work = work;
+  op.group = step.group;
+  op.pass = step.pass;
+  op.grad = step.grad;
+  op.last_pass = false;  // the group's passes are to come
+  op.reads = {SlotMap::kHidden};
+  if (work.compute_k) op.writes.push_back(slots_.Keys(work.layer));
+  if (work.compute_v) op.writes.push_back(slots_.Values(work.layer));
+  ops_.push_back(op);
 }
 
 void Program::AddLayer(const KvSharingSpec& spec, const PassStep& step, const LayerWork& work) {
@@ -105,6 +120,12 @@ size_t Program::LastRestart(size_t restart) const {
   size_t last = restart;
   while (ops_[last].kind != ProgramOp::Kind::kRestart || !ops_[last].last_pass) ++last;
   return last;
+}
+
+size_t Program::FirstGradRestart(size_t restart) const {
+  size_t first = restart;
+  while (ops_[first].kind != ProgramOp::Kind::kRestart || !ops_[first].grad) ++first;
+  return first;
 }
 
 }  // namespace ckv

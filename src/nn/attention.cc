@@ -146,6 +146,10 @@ const Visibility& VisibilitySet::Get(bool strict, std::optional<int64_t> window)
   return found->second;
 }
 
+Tensor CausalSdpa(const Tensor& q, const Tensor& k, const Tensor& v, double dropout) {
+  return Fused(q, k, v, {}, dropout, /*causal=*/true);
+}
+
 AttentionFn FindAttention(const std::string& name) {
   for (const AttentionRow& row : kAttentions) {
     if (name == row.name) return row.function;

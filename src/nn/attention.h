@@ -93,6 +93,9 @@ class VisibilitySet {
 using AttentionFn = Tensor (*)(const Tensor& q, const Tensor& k, const Tensor& v,
                                const Visibility& visibility, double dropout);
 
+// Plain causal attention of as many queries as keys by LibTorch's fused kernels; shapes as above.
+Tensor CausalSdpa(const Tensor& q, const Tensor& k, const Tensor& v, double dropout);
+
 // Kernels by name: "reference" (plain maths, softmax in at least fp32) and "sdpa" (LibTorch's fused
 // kernels). Throws ConfigError for another name.
 AttentionFn FindAttention(const std::string& name);

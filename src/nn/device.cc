@@ -130,6 +130,13 @@ at::ScalarType WorkingType(const std::string& precision) {
   return at::kFloat;
 }
 
+void ChooseSdpa(const std::string& name) {
+  at::Context& context = at::globalContext();
+  context.setSDPUseFlash(name == "auto" || name == "flash");
+  context.setSDPUseCuDNN(name == "auto" || name == "cudnn");
+  context.setSDPUseMemEfficient(name == "auto" || name == "efficient");
+}
+
 void AllowTf32(bool allowed) {
   at::globalContext().setAllowTF32CuBLAS(allowed);
   at::globalContext().setAllowTF32CuDNN(allowed);

@@ -36,6 +36,10 @@ void Synchronize(const at::Device& device);
 // Numbers of parameters and activations for "fp32", "tf32", "bf16", "fp64".
 at::ScalarType WorkingType(const std::string& precision);
 
+// Which fused attention kernels LibTorch may use on GPUs, for the whole process: "auto" = its own
+// choice among all, else "flash", "cudnn" or "efficient", and plain maths where that one cannot.
+void ChooseSdpa(const std::string& name);
+
 // Lets fp32 products use TF32 or not, for the whole process.
 void AllowTf32(bool allowed);
 

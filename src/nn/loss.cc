@@ -5,6 +5,11 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "nn/kernel_call.h"
+
+#ifdef CKV_HAVE_CUDA
+#include "nn/cuda/fused_kernels.h"
+#endif
 
 namespace ckv {
 namespace {
@@ -13,10 +18,13 @@ at::ScalarType LossType(const Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Keeps a chunk's fp32 logits near 1 GiB on an accelerator and within the cache's reach on a CPU.
+// Keeps a chunk's logits near 1 GiB in fp32 (2 GiB in 16 bits, where they become their gradient in
+// place) on an accelerator, and within the cache's reach on a CPU.
 int64_t ChunkTokens(const Tensor& hidden, int64_t vocab, int64_t asked) {
   if (asked > 0) return asked;
-  const int64_t budget = hidden.is_cuda() ? int64_t{1} << 28 : int64_t{1} << 22;
+  const int64_t budget = HasKernels(hidden) ? int64_t{1} << 30
+                         : hidden.is_cuda() ? int64_t{1} << 28
+                                            : int64_t{1} << 22;
   return std::max<int64_t>(budget / vocab, 16);
 }
 
@@ -28,11 +36,39 @@ Tensor LogProbabilities(const Tensor& hidden, const Tensor& weight) {
 
 struct ChunkLoss {
   Tensor sum;          // scalar
-  Tensor grad_logits;  // [n, V] in the loss type; undefined unless asked for
+  Tensor grad_logits;  // [n, V]; undefined unless asked for
 };
+
+#ifdef CKV_HAVE_CUDA
+// Logits and their gradient share their memory, in 16 bits; the maths is in fp32.
+ChunkLoss KernelLossOfChunk(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                            const LossOptions& options, bool with_grad) {
+  Tensor logits = at::mm(hidden, weight.t());
+  const Tensor losses = at::empty({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+  const Tensor rows = targets.contiguous();
+  kernels::SoftmaxLossParams params = {};
+  params.type = HalfTypeOf(logits);
+  params.logits = logits.data_ptr();
+  params.targets = rows.data_ptr<int64_t>();
+  params.losses = losses.data_ptr<float>();
+  params.rows = logits.size(0);
+  params.vocab = static_cast<int>(logits.size(1));
+  params.label_smoothing = static_cast<float>(options.label_smoothing);
+  params.z_loss = static_cast<float>(options.z_loss);
+  params.with_grad = with_grad;
+  kernels::SoftmaxLoss(params, CurrentStream());
+  ChunkLoss result;
+  result.sum = losses.sum();
+  if (with_grad) result.grad_logits = logits;
+  return result;
+}
+#endif
 
 ChunkLoss LossOfChunk(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                       const LossOptions& options, bool with_grad) {
+#ifdef CKV_HAVE_CUDA
+  if (HasKernels(hidden)) return KernelLossOfChunk(hidden, weight, targets, options, with_grad);
+#endif
   const auto vocab = static_cast<double>(weight.size(0));
   const double smooth = options.label_smoothing;
   const Tensor logits = at::linear(hidden, weight);
@@ -88,7 +124,8 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
     Tensor total = at::zeros({}, hidden.options().dtype(LossType(hidden)));
     Tensor grad_hidden = at::empty_like(hidden);
     // Sums over chunks stay in the loss type: low precision would lose small contributions.
-    Tensor grad_weight = at::zeros_like(weight, LossType(hidden));
+    const bool whole = chunk >= hidden.size(0) && HasKernels(hidden);
+    Tensor grad_weight = whole ? Tensor() : at::zeros_like(weight, LossType(hidden));
     for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
       const int64_t length = std::min(chunk, hidden.size(0) - begin);
       const Tensor part = hidden.narrow(0, begin, length);
@@ -99,7 +136,9 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       loss.grad_logits.reset();
       Tensor hidden_slot = grad_hidden.narrow(0, begin, length);
       at::mm_out(hidden_slot, grad, weight);
-      if (grad.scalar_type() == grad_weight.scalar_type()) {
+      if (whole) {
+        grad_weight = at::mm(grad.t(), part);
+      } else if (grad.scalar_type() == grad_weight.scalar_type()) {
         grad_weight.addmm_(grad.t(), part);
       } else {
         grad_weight.add_(at::mm(grad.t(), part));

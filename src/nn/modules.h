@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
@@ -32,6 +33,8 @@ class RmsNormImpl : public torch::nn::Module {
  public:
   RmsNormImpl(int64_t width, double epsilon);
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+  const Tensor& weight() const { return weight_; }
+  double epsilon() const { return epsilon_; }
 
  private:
   Tensor weight_;
@@ -44,6 +47,10 @@ class GatedMlpImpl : public torch::nn::Module {
  public:
   GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+
+  // gate and up, whose products share their input; and down.
+  std::vector<Tensor> InputWeights() const { return {gate_->weight(), up_->weight()}; }
+  const Tensor& output_weight() const { return down_->weight(); }
 
  private:
   enum class Activation { kSilu, kGelu, kGeluTanh };

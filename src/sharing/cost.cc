@@ -54,6 +54,9 @@ double CountSteps(const KvSharingSpec& spec, const ModelShape& shape,
   double total = 0;
   for (const PassStep& step : steps) {
     double flops = 0;
+    for (const LayerWork& guess : step.guesses) {
+      flops += count * ((guess.compute_k ? piece.key : 0) + (guess.compute_v ? piece.value : 0));
+    }
     for (const LayerWork& work : step.layers) {
       if (work.compute_k) flops += count * piece.key;
       if (work.compute_v) flops += count * piece.value;
@@ -88,9 +91,10 @@ double CountToken(const KvSharingSpec& spec, const ModelShape& shape, int64_t pa
 }
 
 double TrainFlopsPerToken(const IterationPlan& plan, const ModelShape& shape, int64_t tokens,
-                          bool exact_savings) {
+                          bool exact_savings, KvStart start = KvStart::kZeros) {
   PlanOptions options;
   options.exact_savings = exact_savings;
+  options.start = start;
   const double layers = CountSteps(plan.spec(), shape, plan.Steps(options), tokens, 3);
   return layers / static_cast<double>(tokens) + 3 * PieceFlops(shape).head;
 }
@@ -212,15 +216,16 @@ double MeanVisibleKeys(int64_t tokens, int64_t past, bool hides_own,
   return (grown + full) / static_cast<double>(tokens);
 }
 
-TrainFlops CountTrainFlops(const IterationPlan& plan, const ModelShape& shape, int64_t tokens) {
+TrainFlops CountTrainFlops(const IterationPlan& plan, const ModelShape& shape, int64_t tokens,
+                           KvStart start) {
   const KvSharingSpec plain_spec(plan.spec().num_layers());
   const IterationPlan plain_plan(plain_spec, 0, 1);
   const ParamCount plain_params = CountParams(plain_spec, shape);
   const int64_t n = plain_params.layers + shape.vocab * shape.hidden;
 
   TrainFlops flops;
-  flops.passes = TrainFlopsPerToken(plan, shape, tokens, /*exact_savings=*/true);
-  flops.passes_unsaved = TrainFlopsPerToken(plan, shape, tokens, /*exact_savings=*/false);
+  flops.passes = TrainFlopsPerToken(plan, shape, tokens, /*exact_savings=*/true, start);
+  flops.passes_unsaved = TrainFlopsPerToken(plan, shape, tokens, /*exact_savings=*/false, start);
   flops.plain_visible = TrainFlopsPerToken(plain_plan, shape, tokens, /*exact_savings=*/true);
   flops.plain = 6.0 * static_cast<double>(n) + 12.0 * plain_spec.num_layers() *
                                                    static_cast<double>(shape.query_width()) *

@@ -84,7 +84,8 @@ struct TrainFlops {
 
 // FLOPs a token of training on sequences of `tokens`. N in `plain` leaves the input embedding out
 // (but has the output projection, tied or not) and is that of the model without sharing.
-TrainFlops CountTrainFlops(const IterationPlan& plan, const ModelShape& shape, int64_t tokens);
+TrainFlops CountTrainFlops(const IterationPlan& plan, const ModelShape& shape, int64_t tokens,
+                           KvStart start = KvStart::kZeros);
 
 // Layers run forward and backward, passes counted, relative to a plain model: 1 without iteration.
 // No savings, no attention over keys, no output projection: the measure the papers use.

@@ -85,6 +85,31 @@ void DropDeadWork(const KvSharingSpec& spec, std::vector<PassStep>* passes) {
   }
 }
 
+// What the first pass reads of layers above, which have not run.
+std::vector<LayerWork> FindGuesses(const KvSharingSpec& spec, const PassStep& first) {
+  const auto layers = static_cast<size_t>(spec.num_layers());
+  std::vector<bool> keys(layers);
+  std::vector<bool> values(layers);
+  for (const LayerWork& work : first.layers) {
+    if (!work.attention || !work.body) continue;
+    const int k = spec.k_source(work.layer);
+    const int v = spec.v_source(work.layer);
+    if (k > work.layer) keys[static_cast<size_t>(k)] = true;
+    if (v > work.layer) values[static_cast<size_t>(v)] = true;
+  }
+  std::vector<LayerWork> guesses;
+  for (size_t layer = 0; layer < layers; ++layer) {
+    if (!keys[layer] && !values[layer]) continue;
+    LayerWork work;
+    work.layer = static_cast<int>(layer);
+    work.compute_k = keys[layer];
+    work.compute_v = values[layer];
+    work.body = work.attention = false;
+    guesses.push_back(work);
+  }
+  return guesses;
+}
+
 // Leaves out of a last pass what serves output that nobody wants. Above the topmost owner of KVs
 // no position waits for another.
 void DropUnwantedOutput(int top_owner, WantedOutput wanted, PassStep* step) {
@@ -148,7 +173,8 @@ std::vector<PassStep> IterationPlan::Steps(const PlanOptions& options) const {
         work.layer = i;
         work.compute_k = spec_.computes_k(i);
         work.compute_v = spec_.computes_v(i);
-        const bool values_are_zeros = step.first && options.empty_past && spec_.v_source(i) > i;
+        const bool values_are_zeros = step.first && options.empty_past &&
+                                      options.start == KvStart::kZeros && spec_.v_source(i) > i;
         work.attention = !(options.exact_savings && values_are_zeros);
         step.layers.push_back(work);
       }
@@ -157,6 +183,9 @@ std::vector<PassStep> IterationPlan::Steps(const PlanOptions& options) const {
     if (options.exact_savings) {
       DropUnwantedOutput(spec_.kv_layers().back(), options.wanted, &passes.back());
       if (group.iterative) DropDeadWork(spec_, &passes);
+    }
+    if (options.start == KvStart::kGuess) {
+      passes.front().guesses = FindGuesses(spec_, passes.front());
     }
     for (PassStep& step : passes) steps.push_back(std::move(step));
   }

@@ -6,7 +6,8 @@
 // `backward_passes` times with. The layers between run once.
 //
 // The KVs live on a board with one slot a layer for keys and one for values:
-//   * before anything runs, all slots are zeros;
+//   * before anything runs, all slots are zeros; with KvStart::kGuess the slots that an iterative
+//     group's first pass would read so get what their layers make of the group's input instead;
 //   * every pass of a group starts from the same input x, the output of the group below; only the
 //     last pass's output goes on;
 //   * a layer that computes its keys or values puts them into its slot, before its own attention;
@@ -77,6 +78,15 @@ struct PassStep {
   bool first = true;              // first pass of its group
   bool last = true;               // last pass of its group: its output goes on
   std::vector<LayerWork> layers;  // ascending; layers that are absent do not run
+  // Of a first pass with KvStart::kGuess: keys and values that layers, ascending, make of the
+  // group's input before the pass.
+  std::vector<LayerWork> guesses;
+};
+
+// What an iterative group's first pass reads of the layers above.
+enum class KvStart {
+  kZeros,
+  kGuess,  // the group's input through the norm and projections of the layer that is read
 };
 
 // What a caller wants beside the final KVs of all positions.
@@ -92,6 +102,8 @@ struct PlanOptions {
 
   // No tokens are cached in front of this call: the zeros of a first pass are all there is to read.
   bool empty_past = true;
+
+  KvStart start = KvStart::kZeros;
 
   // With less than all, what only the unwanted would need is left out, unless exact_savings is
   // false: above the topmost owner of KVs, nothing but the last position runs.

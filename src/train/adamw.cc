@@ -21,7 +21,7 @@ void OptimConfig::Visit(ConfigVisitor& v) {
   v.Require(clip_norm >= 0.0, "must be >= 0");
 }
 
-AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays)
+AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays, bool fused)
     : config_(config), decays_(std::move(decays)) {
   at::NoGradGuard no_grad;
   if (decays_.empty()) {
@@ -41,10 +41,49 @@ AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> deca
   }
   CKV_CHECK(!working_.empty(), "nothing to train");
   updates_ = at::zeros({}, working_.front().options().dtype(at::kFloat).requires_grad(false));
+  if (!fused || !FusedAdamW::Works(working_.front())) return;
+  std::vector<FusedAdamW::Parameter> all;
+  for (size_t i = 0; i < working_.size(); ++i) {
+    const double decay = decays_[i] ? config_.weight_decay : 0.0;
+    all.push_back({working_[i], masters_[i], first_moments_[i], second_moments_[i], decay});
+  }
+  fused_.emplace(std::move(all));
+}
+
+// A single micro-batch's gradients need no sums in fp32.
+void AdamW::FoldFresh() {
+  for (size_t i = 0; i < fresh_.size(); ++i) {
+    if (fresh_[i].defined()) grads_[i].copy_(fresh_[i]);
+  }
+  fresh_.clear();
+}
+
+AdamW::StepResult AdamW::FusedStep(double lr, const Tensor& loss) {
+  FusedAdamW::Rates rates;
+  rates.lr = lr;
+  rates.beta1 = config_.beta1;
+  rates.beta2 = config_.beta2;
+  rates.eps = config_.eps;
+  rates.clip_norm = config_.clip_norm;
+  const bool fresh = !fresh_.empty();
+  const FusedAdamW::Result result = fused_->Step(fresh ? fresh_ : grads_, rates, updates_, loss);
+  fresh_.clear();
+  if (!fresh) at::_foreach_zero_(grads_);
+  accumulated_ = false;
+  return {result.grad_norm, result.skipped};
 }
 
 void AdamW::Accumulate() {
   at::NoGradGuard no_grad;
+  if (fused_.has_value() && !accumulated_) {
+    for (Tensor& parameter : working_) {
+      fresh_.push_back(parameter.grad());
+      parameter.mutable_grad() = Tensor();
+    }
+    accumulated_ = true;
+    return;
+  }
+  FoldFresh();
   std::vector<Tensor> sums;
   std::vector<Tensor> fresh;
   for (size_t i = 0; i < working_.size(); ++i) {
@@ -75,6 +114,7 @@ std::vector<size_t> AdamW::Group(bool decays) const {
 AdamW::StepResult AdamW::Step(double lr, const Tensor& loss) {
   at::NoGradGuard no_grad;
   CKV_CHECK(accumulated_, "an optimizer step without gradients");
+  if (fused_.has_value()) return FusedStep(lr, loss);
   StepResult result;
   result.grad_norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(grads_)));
   if (norm_reduction_) result.grad_norm = norm_reduction_(result.grad_norm);

@@ -4,13 +4,16 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "base/error.h"
 #include "config/visitor.h"
+#include "nn/fused_adamw.h"
 
 namespace ckv {
 
@@ -34,12 +37,16 @@ class AdamW {
 
   // `parameters` in fp32 or fp64 are updated themselves; for lower precision the optimizer keeps
   // fp32 masters and copies them back after each step. Matrices decay, vectors do not, unless
-  // `decays` says so for each: a slice of a matrix is a vector.
-  AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays = {});
+  // `decays` says so for each: a slice of a matrix is a vector. `fused`: low precision on a GPU
+  // goes in one kernel (nn/fused_adamw.h), which holds all gradients: not for ranks that hold
+  // parts.
+  AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays = {},
+        bool fused = true);
 
   // Makes the norm of all gradients from that of the ones held here, a scalar, where ranks hold
-  // parts (train/data_parallel.h).
+  // parts (train/data_parallel.h). Not with the fused kernel.
   void SetNormReduction(std::function<Tensor(const Tensor&)> reduction) {
+    CKV_CHECK(!fused_.has_value(), "the fused step takes the norm of its own gradients");
     norm_reduction_ = std::move(reduction);
   }
 
@@ -73,6 +80,8 @@ class AdamW {
   int64_t bytes() const;
 
  private:
+  StepResult FusedStep(double lr, const Tensor& loss);
+  void FoldFresh();
   std::vector<size_t> Group(bool decays) const;
 
   OptimConfig config_;
@@ -87,6 +96,9 @@ class AdamW {
   Tensor updates_;  // scalar fp32
   bool separate_masters_ = false;
   bool accumulated_ = false;
+
+  std::optional<FusedAdamW> fused_;
+  std::vector<Tensor> fresh_;  // the first micro-batch's gradients as they came; empty = in grads_
 };
 
 }  // namespace ckv

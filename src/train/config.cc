@@ -25,6 +25,10 @@ void TrainConfig::Visit(ConfigVisitor& v) {
   v.Field("checkpoint_layers", checkpoint_layers,
           "recompute activations in segments of so many layers; 0 = keep them");
   v.Require(checkpoint_layers >= 0, "must be >= 0");
+  v.Field("fused", fused,
+          "run layers, loss and optimizer in few kernels of our own, on a GPU in bf16");
+  v.Choice("sdpa", sdpa, {"auto", "flash", "cudnn", "efficient"},
+           "which of LibTorch's attention kernels to use on a GPU");
   v.Field("ema_decay", ema_decay, "decay of a running mean of the weights; 0 = none");
   v.Require(ema_decay >= 0.0 && ema_decay < 1.0, "must be from 0 to below 1");
   v.Choice("on_nonfinite", on_nonfinite, {"stop", "skip"},

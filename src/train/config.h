@@ -24,6 +24,8 @@ struct TrainConfig {
   double z_loss = 0.0;
   std::vector<PassesStage> passes;
   int64_t checkpoint_layers = 0;
+  bool fused = true;
+  std::string sdpa = "auto";
   double ema_decay = 0.0;
   std::string on_nonfinite = "stop";
   int64_t max_skipped_steps = 100;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/signals.h"
 #include "nn/device.h"
+#include "nn/phase_clock.h"
 
 namespace ckv {
 namespace {
@@ -118,6 +119,7 @@ int Trainer::Signal() const {
 }
 
 void Trainer::Step(TrainState& state, Pending& pending) {
+  BeginPhase(Phase::kInput);
   const Stopwatch data_watch;
   const std::vector<TokenBatch> batches = NextBatches();
   int64_t targets = 0;
@@ -136,18 +138,22 @@ void Trainer::Step(TrainState& state, Pending& pending) {
   Tensor loss_sum;
   for (size_t i = 0; i < batches.size(); ++i) {
     const bool last = i + 1 == batches.size();
+    BeginPhase(Phase::kInput);
+    const Batch on_device = ToDevice(batches[i]);
+    BeginPhase(Phase::kForward);
     if (parallel_ != nullptr) parallel_->BeginMicroBatch(last);
-    const Tensor loss = objective_.LossSum(ToDevice(batches[i]), state.step);
+    const Tensor loss = objective_.LossSum(on_device, state.step);
+    BeginPhase(Phase::kBackward);
     // One division by the targets of the whole step: the gradient does not depend on how it is cut.
     if (parallel_ == nullptr) {
       (loss / static_cast<double>(std::max<int64_t>(targets, 1))).backward();
-      optimizer_.Accumulate();
     } else {
       parallel_->BeginBackward();
       (loss / step_targets.clamp_min(1.0).to(loss.scalar_type())).backward();
       parallel_->EndMicroBatch();
-      if (last) optimizer_.Accumulate();
     }
+    BeginPhase(Phase::kOptimizer);
+    if (parallel_ == nullptr || last) optimizer_.Accumulate();
     const Tensor sum = loss.detach().to(at::kDouble);
     loss_sum = loss_sum.defined() ? loss_sum + sum : sum;
   }

@@ -41,6 +41,26 @@ TEST(FromHfConfig, ReadsBackWhatWasWritten) {
   }
 }
 
+TEST(FromHfConfig, ReadsBackHowPassesStartAndEnd) {
+  DecoderConfig config = TinyConfig("0_2_2");
+  EXPECT_FALSE(Written(config).contains("kv_start"));
+  config.kv_start = "guess";
+  config.pass_tolerance = 0.25;
+  config.fp8_passes = true;
+  // The published implementation has neither.
+  EXPECT_EQ(Written(config).at("model_type"), "crosskv-llama");
+  const DecoderConfig back = FromHfConfig(Written(config), "config.json");
+  EXPECT_EQ(back.kv_start, "guess");
+  EXPECT_EQ(back.pass_tolerance, 0.25);
+  EXPECT_TRUE(back.fp8_passes);
+  EXPECT_EQ(ErrorOf([&] { ToHfConfig(config, "float32", HfFormat::kLckv); }),
+            "2: --to lckv: the published implementation knows none of 'kv_start', "
+            "'pass_tolerance' and 'fp8_passes'; hf and crosskv can say them");
+  Json json = Written(config);
+  json["kv_start"] = "ones";
+  EXPECT_EQ(ErrorOf([&] { FromHfConfig(json, "c.json"); }).substr(0, 10), "3: c.json:");
+}
+
 TEST(FromHfConfig, RefusesWhatTheModelLacks) {
   Json json = Written(TinyConfig("0_1"));
   json["model_type"] = "mamba";

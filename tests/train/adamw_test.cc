@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tests/gpu.h"
 #include "tests/tensors.h"
 
 namespace ckv {
@@ -161,6 +162,118 @@ TEST(AdamW, KeepsFp32MastersOfBf16Weights) {
   EXPECT_NEAR(optimizer.Weights()[0].second[0][0].item<float>(), 0.99f, 1e-5f);
   EXPECT_TRUE(parameters[0].second.equal(optimizer.Weights()[0].second.to(at::kBFloat16)));
 }
+
+// --- In one kernel, on a GPU.
+
+AdamW::Named LowParameters(at::ScalarType type) {
+  AdamW::Named parameters;
+  const auto add = [&](const char* name, std::vector<int64_t> shape, uint64_t seed) {
+    parameters.emplace_back(name, RandomTensor(shape, seed).to(at::kCUDA, type));
+    parameters.back().second.set_requires_grad(true);
+  };
+  add("large", {300, 257}, 1);  // several chunks, and an odd rest
+  add("small", {3, 4}, 2);
+  add("vector", {5}, 3);
+  return parameters;
+}
+
+void SetLowGrads(const AdamW::Named& parameters, uint64_t seed, double scale) {
+  for (const auto& [name, parameter] : parameters) {
+    at::Tensor target = parameter;
+    // A slice of a larger tensor at an odd place, as packed products give them.
+    const at::Tensor joint = at::empty({parameter.numel() + 3}, parameter.options());
+    target.mutable_grad() = joint.detach().narrow(0, 3, parameter.numel()).view(parameter.sizes());
+    target.mutable_grad().copy_(RandomTensor(parameter.sizes().vec(), seed++) * scale);
+  }
+}
+
+class FusedAdamWTest : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override { CKV_NEEDS_GPU(); }
+};
+
+TEST_P(FusedAdamWTest, EqualsTheComposedUpdate) {
+  for (const int micro_batches : {1, 3}) {
+    for (const double clip : {0.0, 0.5, 1e6}) {
+      OptimConfig config;
+      config.clip_norm = clip;
+      config.weight_decay = 0.3;
+      const AdamW::Named one = LowParameters(GetParam());
+      const AdamW::Named other = LowParameters(GetParam());
+      AdamW fused(one, config, /*fused=*/true);
+      AdamW composed(other, config, /*fused=*/false);
+      for (uint64_t step = 0; step < 4; ++step) {
+        AdamW::StepResult results[2];
+        int which = 0;
+        for (AdamW* optimizer : {&fused, &composed}) {
+          for (int part = 0; part < micro_batches; ++part) {
+            SetLowGrads(which == 0 ? one : other, 100 * step + 10 * part, 0.1);
+            optimizer->Accumulate();
+          }
+          results[which++] = optimizer->Step(0.01, kFineLoss.cuda());
+        }
+        // The composed norm is that of norms in fp32 of each tensor.
+        EXPECT_NEAR(results[0].grad_norm.item<double>() / results[1].grad_norm.item<double>(), 1.0,
+                    1e-5);
+        EXPECT_EQ(results[0].skipped.item<float>(), 0.0f);
+      }
+      const auto same = [](const AdamW::Named& a, const AdamW::Named& b) {
+        for (size_t i = 0; i < a.size(); ++i) {
+          const double scale = std::max(b[i].second.abs().max().item<double>(), 1e-12);
+          EXPECT_LT(MaxAbsDiff(a[i].second, b[i].second) / scale, 1e-5) << a[i].first;
+        }
+      };
+      same(fused.Weights(), composed.Weights());
+      same(fused.State(), composed.State());
+      // Working weights are the masters, rounded.
+      for (size_t i = 0; i < one.size(); ++i) {
+        EXPECT_TRUE(at::equal(one[i].second, fused.Weights()[i].second.to(GetParam())));
+      }
+    }
+  }
+}
+
+TEST_P(FusedAdamWTest, LeavesEverythingAsItIsIfTheGradientOrLossIsNotFinite) {
+  const double bad = std::numeric_limits<double>::quiet_NaN();
+  for (const bool bad_loss : {false, true}) {
+    const AdamW::Named parameters = LowParameters(GetParam());
+    AdamW optimizer(parameters, OptimConfig());
+    SetLowGrads(parameters, 1, 0.1);
+    optimizer.Accumulate();
+    optimizer.Step(0.01, kFineLoss.cuda());
+    std::vector<at::Tensor> before;
+    for (const auto& [name, tensor] : optimizer.State()) before.push_back(tensor.clone());
+    for (const auto& [name, tensor] : optimizer.Weights()) before.push_back(tensor.clone());
+    SetLowGrads(parameters, 2, 0.1);
+    if (!bad_loss) parameters[0].second.grad()[299][256] = bad;
+    optimizer.Accumulate();
+    const at::Tensor loss = bad_loss ? at::full({}, bad, at::kDouble) : kFineLoss;
+    EXPECT_EQ(optimizer.Step(0.01, loss.cuda()).skipped.item<float>(), 1.0f);
+    size_t i = 0;
+    for (const auto& [name, tensor] : optimizer.State()) {
+      EXPECT_TRUE(tensor.equal(before[i++])) << name;
+    }
+    for (const auto& [name, tensor] : optimizer.Weights()) {
+      EXPECT_TRUE(tensor.equal(before[i++])) << name;
+    }
+  }
+}
+
+TEST_P(FusedAdamWTest, AParameterWithoutGradientDecaysOnly) {
+  const AdamW::Named parameters = LowParameters(GetParam());
+  OptimConfig config;
+  config.weight_decay = 0.5;
+  AdamW optimizer(parameters, config);
+  const at::Tensor before = optimizer.Weights()[1].second.clone();
+  SetLowGrads(parameters, 1, 0.1);
+  at::Tensor small = parameters[1].second;
+  small.mutable_grad() = at::Tensor();
+  optimizer.Accumulate();
+  optimizer.Step(0.1, kFineLoss.cuda());
+  EXPECT_LT(MaxAbsDiff(optimizer.Weights()[1].second, before * 0.95), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, FusedAdamWTest, ::testing::Values(at::kBFloat16, at::kHalf));
 
 }  // namespace
 }  // namespace ckv
