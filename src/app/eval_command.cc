@@ -368,6 +368,7 @@ void AddEvalCommand(CLI::App& program) {
   CLI::App* command = program.add_subcommand("eval", "Measure how good a model is");
   command->require_subcommand(1);
   AddPerplexityCommand(*command);
+  AddEvalSentencesCommand(*command);
 }
 
 }  // namespace ckv

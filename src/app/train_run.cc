@@ -15,8 +15,7 @@ bool IsOfPlace(const std::string& key) {
          key == "run.threads";
 }
 
-FlatConfig KeysThatCount(const TrainRun& run) {
-  FlatConfig flat = FlattenConfig(run);
+FlatConfig KeysThatCount(FlatConfig flat) {
   flat.erase(std::remove_if(flat.begin(), flat.end(),
                             [](const auto& entry) { return IsOfPlace(entry.first); }),
              flat.end());
@@ -107,8 +106,12 @@ void CheckSameRun(const TrainRun& run, const std::string& config_path) {
   TrainRun before;
   ReadConfig(LoadConfig(config_path), before);
   before.model.Resolve();
-  const FlatConfig was = KeysThatCount(before);
-  const FlatConfig is = KeysThatCount(run);
+  CheckSameKeys(FlattenConfig(before), FlattenConfig(run), config_path);
+}
+
+void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_path) {
+  const FlatConfig was = KeysThatCount(std::move(before));
+  const FlatConfig is = KeysThatCount(std::move(now));
   if (ConfigHash(was) == ConfigHash(is)) return;
   std::string text;
   for (const ConfigDifference& difference : DiffConfigs(was, is)) {

@@ -53,4 +53,7 @@ std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run);
 // one. Where it runs and what it is called may differ.
 void CheckSameRun(const TrainRun& run, const std::string& config_path);
 
+// The same of any two configs as flat lists.
+void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_path);
+
 }  // namespace ckv

@@ -3,11 +3,37 @@
 #include <cmath>
 #include <limits>
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include "base/error.h"
 
 namespace ckv {
+
+namespace {
+
+// Autocast to bf16 while this lives, if asked for.
+class Bf16Products {
+ public:
+  Bf16Products(bool on, const at::Device& device) : on_(on), type_(device.type()) {
+    if (!on_) return;
+    at::autocast::set_autocast_dtype(type_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(type_, true);
+  }
+  ~Bf16Products() {
+    if (!on_) return;
+    at::autocast::set_autocast_enabled(type_, false);
+    at::autocast::clear_cache();
+  }
+  Bf16Products(const Bf16Products&) = delete;
+  Bf16Products& operator=(const Bf16Products&) = delete;
+
+ private:
+  bool on_;
+  at::DeviceType type_;
+};
+
+}  // namespace
 
 void EncoderTransformerConfig::Visit(ConfigVisitor& v) {
   v.Field("width", width, "width of word vectors");
@@ -185,11 +211,12 @@ EncodedSentences TransformerEncoder::Encode(const Tensor& unary, const Tensor& m
     x = at::dropout(x, config_.position_dropout, is_training()) +
         at::dropout(position_table_.narrow(0, 0, n), config_.position_dropout, is_training());
   }
+  const Bf16Products bf16(bf16_products_, x.device());
   const Tensor hidden = is_word.logical_not().unsqueeze(1).unsqueeze(1);
   for (int64_t i = 0; i < config_.layers; ++i) {
     x = layers_[config_.shared_layers ? 0 : static_cast<size_t>(i)]->Forward(x, hidden);
   }
-  return {x * words, Tensor()};
+  return {x.to(unary.scalar_type()) * words, Tensor()};
 }
 
 }  // namespace ckv

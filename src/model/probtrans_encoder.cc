@@ -152,6 +152,7 @@ MeanFieldEncoder::Call MeanFieldEncoder::Begin(const Tensor& unary, const Tensor
   call.layout = Layout(n, unary.device());
   call.form = ChoosePairForm(config_.pairs, n, unary.device());
   call.factor = factor_->Prepare(*call.layout);
+  call.factor.bf16 = bf16_products_;
   call.root = root_;
   call.globals = Globals();
 

@@ -175,15 +175,20 @@ class UvwFactor : public MixedFactor {
   Tensor u_, v_, w_;
 };
 
+Tensor Product(const Tensor& x, const Tensor& matrix, bool bf16) {
+  if (!bf16) return at::matmul(x, matrix);
+  return at::matmul(x.to(at::kBFloat16), matrix.to(at::kBFloat16)).to(x.scalar_type());
+}
+
 // q [B, n, d] through a matrix: [B, n, tensors, h or 1, R]
 Tensor Side(const Tensor& q, const Tensor& matrix, const PreparedFactor& factor) {
-  return at::matmul(q.flatten(0, 1), matrix)
+  return Product(q.flatten(0, 1), matrix, factor.bf16)
       .view({q.size(0), q.size(1), factor.tensors, -1, factor.rank});
 }
 
 // Back to label scores.
-Tensor FromSide(const Tensor& collected, const Tensor& matrix) {
-  return at::matmul(collected.flatten(2).flatten(0, 1), matrix.t())
+Tensor FromSide(const Tensor& collected, const Tensor& matrix, bool bf16) {
+  return Product(collected.flatten(2).flatten(0, 1), matrix.t(), bf16)
       .view({collected.size(0), collected.size(1), -1});
 }
 
@@ -243,13 +248,13 @@ Tensor ChildMessage(const Tensor& collected, const PreparedFactor& factor) {
   if (factor.channel_weights.defined()) {
     side = (side * factor.channel_weights).sum(3, /*keepdim=*/true);
   }
-  return FromSide(side, factor.child_matrix);
+  return FromSide(side, factor.child_matrix, factor.bf16);
 }
 
 Tensor HeadMessage(const Tensor& collected, const PreparedFactor& factor) {
   Tensor side = collected;
   if (factor.mixture.defined()) side = SplitHead(side, factor.tensors);
-  return FromSide(side, factor.head_matrix);
+  return FromSide(side, factor.head_matrix, factor.bf16);
 }
 
 }  // namespace ckv

@@ -32,7 +32,8 @@ struct PreparedFactor {
   Tensor channel_weights;  // uvw: [tensors, h, R], multiplies the child side; else undefined
   Tensor mixture;          // [K, tensors]; undefined: none, and tensors = K
   int64_t tensors = 0;
-  int64_t rank = 0;  // R
+  int64_t rank = 0;   // R
+  bool bf16 = false;  // products with the matrices in bf16
 };
 
 class TernaryFactor {

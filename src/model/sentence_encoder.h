@@ -39,8 +39,13 @@ class SentenceEncoder : public torch::nn::Module {
   // Norm of the scores that a penalty is put on; undefined: there are none.
   virtual Tensor ScoreNorm() const = 0;
   virtual void InitializeWeights(at::Generator generator) = 0;
+  // Large matrix products in bf16; distributions and scores stay as they are.
+  void UseBf16Products(bool on) { bf16_products_ = on; }
   // Multiply-adds of a forward pass for one word of a sentence of `words` words.
   virtual double MultiplyAddsPerWord(int64_t words) const = 0;
+
+ protected:
+  bool bf16_products_ = false;
 };
 
 }  // namespace ckv

@@ -88,8 +88,11 @@ void SaveTrainingCheckpoint(const std::string& folder, const TrainingParts& part
     WriteTensors(JoinPath(folder, "optimizer.safetensors"), optimizer);
 
     const bool wide = weights.front().second.scalar_type() == at::kDouble;
-    WriteSynced(JoinPath(folder, "config.json"),
-                ToHfConfig(*parts.model, wide ? "float64" : "float32").dump(2) + "\n");
+    if (parts.model != nullptr) {
+      WriteSynced(JoinPath(folder, "config.json"),
+                  ToHfConfig(*parts.model, wide ? "float64" : "float32").dump(2) + "\n");
+    }
+    for (const auto& [name, content] : parts.files) WriteSynced(JoinPath(folder, name), content);
     WriteSynced(JoinPath(folder, "config.yaml"), parts.config_yaml);
     if (parts.tokenizer != nullptr) {
       WriteSynced(JoinPath(folder, parts.tokenizer->FileName()), parts.tokenizer->FileContent());

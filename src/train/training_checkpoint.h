@@ -12,6 +12,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "ckpt/tensor_file.h"
@@ -27,9 +29,10 @@ namespace ckv {
 struct TrainingParts {
   AdamW* optimizer = nullptr;
   Ema* ema = nullptr;  // nullptr: none
-  DataSource* data = nullptr;
-  const DecoderConfig* model = nullptr;
-  const Tokenizer* tokenizer = nullptr;  // nullptr: none
+  DataPosition* data = nullptr;
+  const DecoderConfig* model = nullptr;                    // nullptr: `files` holds a config.json
+  std::vector<std::pair<std::string, std::string>> files;  // further ones: name, content
+  const Tokenizer* tokenizer = nullptr;                    // nullptr: none
   std::string config_yaml;
   at::Device device = at::kCPU;
 };

@@ -118,7 +118,7 @@ TEST_P(EncoderGoldenTest, DoublePrecisionBand) { Run(at::kDouble, "band"); }
 TEST_P(EncoderGoldenTest, SinglePrecision) { Run(at::kFloat, "auto"); }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, EncoderGoldenTest, ::testing::ValuesIn(ReferenceCases()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& one) { return one.param; });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(EncoderGoldenTest);
 
 }  // namespace

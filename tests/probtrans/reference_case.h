@@ -9,6 +9,7 @@
 #include <torch/torch.h>
 
 #include "base/json.h"
+#include "base/str.h"
 #include "ckpt/tensor_file.h"
 #include "model/encoder_transformer.h"
 #include "model/probtrans_config.h"
