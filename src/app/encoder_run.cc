@@ -82,6 +82,9 @@ void CheckEncoderRun(const EncoderRun& run, const ConfigValue& tree) {
          "'train.score_norm' needs the family probtrans: the baseline has no "
          "ternary scores");
   }
+  if (!run.data.test_format.empty() && run.task != "classification") {
+    fail("data.test_format", "'data.test_format' is for the task classification");
+  }
   if (run.data.format.tags == "bioes" && run.task != "tagging") {
     fail("data.tags", "'data.tags' is for the task tagging");
   }
@@ -114,6 +117,9 @@ void SentenceDataConfig::Visit(ConfigVisitor& v) {
   v.Field("valid", valid, "files whose score stops training and chooses the model");
   v.Field("test", test, "files to evaluate with the chosen model, one by one");
   format.Visit(v);
+  v.Field("test_format", test_format, "format of the test files if it is another; empty = format");
+  v.Require(test_format.empty() || test_format == "tsv" || test_format == "trees",
+            "must be tsv or trees, or empty");
   v.Field("vocabulary", vocabulary, "file with a word a line, <unk> first; empty = of the data");
   v.Field("min_count", min_count, "words seen less often are unknown");
   v.Require(min_count >= 1, "must be >= 1");
@@ -176,6 +182,12 @@ void EncoderRun::Visit(ConfigVisitor& v) {
 
 std::string EncoderRun::Dir() const {
   return run.dir.empty() ? DefaultRunDir(run.study, run.name) : run.dir;
+}
+
+SentenceFormat EncoderRun::TestFormat() const {
+  SentenceFormat format = data.format;
+  if (!data.test_format.empty()) format.format = data.test_format;
+  return format;
 }
 
 SentenceTask EncoderRun::Kind() const {

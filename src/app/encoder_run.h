@@ -37,6 +37,7 @@ struct SentenceDataConfig {
   std::vector<std::string> valid;
   std::vector<std::string> test;
   SentenceFormat format;
+  std::string test_format;
   std::string vocabulary;
   int64_t min_count = 1;
   int64_t max_vocabulary = 0;
@@ -78,6 +79,8 @@ struct EncoderRun {
   void Visit(ConfigVisitor& v);
 
   std::string Dir() const;
+  // How the test files are read.
+  SentenceFormat TestFormat() const;
   SentenceTask Kind() const;
   // Heads that the task trains, with the format's names; {"word"} for masked words.
   std::vector<std::string> Heads() const;

@@ -261,7 +261,7 @@ OrderedJson EncoderTraining::Result(const TrainState& state) {
   result["valid"] = FiguresJson(Evaluate(valid_));
   OrderedJson tests = OrderedJson::object();
   for (const std::string& path : run_.data.test) {
-    tests[path] = FiguresJson(Evaluate(Encode(ReadSentences(path, run_.data.format))));
+    tests[path] = FiguresJson(Evaluate(Encode(ReadSentences(path, run_.TestFormat()))));
   }
   if (!tests.empty()) result["test"] = tests;
   return result;

@@ -30,7 +30,7 @@ void EvalSentencesByOptions(const EvalSentencesOptions& options) {
   OrderedJson json = OrderedJson::array();
   std::string text;
   for (const std::string& path : files) {
-    const std::vector<Sentence> sentences = ReadSentences(path, run.data.format);
+    const std::vector<Sentence> sentences = ReadSentences(path, run.TestFormat());
     const auto start = std::chrono::steady_clock::now();
     const SentenceLosses losses =
         EvaluateModel(*encoder.model, EncodeAll(sentences, encoder.words, encoder.labels),

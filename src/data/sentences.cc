@@ -57,7 +57,7 @@ void SentenceFormat::Visit(ConfigVisitor& v) {
   v.Field("label_column", label_column, "tsv: number from 0, or name in the header");
   v.Field("header", header, "tsv: the first line names the columns");
   v.Choice("classes", classes, {"all", "polarity"},
-           "polarity: five classes 0..4 to two, without the middle");
+           "polarity: the five classes of trees to two, without the middle");
   v.Field("phrases", phrases, "trees: every subtree is an example, not the whole sentence alone");
   v.Field("split_sentences", split_sentences, "text: a line may hold several sentences");
   v.Field("lowercase", lowercase, "words in lower case (ASCII letters)");
@@ -137,7 +137,8 @@ std::vector<Sentence> ReadSentences(const std::string& path, const SentenceForma
     if (format.tags == "bioes" && !sentence.labels.empty()) {
       sentence.labels[0] = ToBioes(sentence.labels[0]);
     }
-    if (format.classes == "polarity" && !ToPolarity(&sentence, path)) return;
+    if (format.classes == "polarity" && format.format == "trees" && !ToPolarity(&sentence, path))
+      return;
     sentences.push_back(std::move(sentence));
   };
   if (format.format == "conllu") ReadConllu(path, format, emit);
