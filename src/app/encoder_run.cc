@@ -1,7 +1,9 @@
 #include "app/encoder_run.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"

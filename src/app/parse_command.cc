@@ -21,7 +21,7 @@ struct ParseOptions {
   std::string input = "-";
   std::string channel = "mean";
   std::string format = "text";
-  bool trees = true;
+  bool no_tree = false;
   CommandOutput output;
 };
 
@@ -171,8 +171,8 @@ void ParseByOptions(const ParseOptions& options) {
     for (const Structure& s : StructuresOf(encoder, sentence, options.channel)) {
       item["structures"].push_back(StructureJson(s));
       if (options.format == "text") text += StructureText(sentence, s);
-      if (options.format == "conllu") text += StructureConllu(sentence, s, options.trees);
-      if (options.format == "svg") pictures.push_back(StructurePicture(sentence, s, options.trees));
+      if (options.format == "conllu") text += StructureConllu(sentence, s, !options.no_tree);
+      if (options.format == "svg") pictures.push_back(StructurePicture(sentence, s, !options.no_tree));
     }
     json.push_back(std::move(item));
   }
@@ -202,7 +202,7 @@ void AddParseCommand(CLI::App& program) {
                    "text: word, most probable head, its probability, head in the tree; conllu; svg")
       ->check(CLI::IsMember({"text", "conllu", "svg"}))
       ->capture_default_str();
-  command->add_flag("!--no-tree", options->trees,
+  command->add_flag("--no-tree", options->no_tree,
                     "conllu and svg: the most probable heads, which need not be a tree");
   options->output.AddOptions(*command);
   command->footer(
