@@ -52,13 +52,6 @@ class MixedFactor : public TernaryFactor {
     return at::matmul(mixture_, base.flatten(1)).view({mixture_.size(0), labels_, labels_, -1});
   }
 
-  // The norm from the inner products <T_q, T_q'>.
-  Tensor NormOfProducts(const Tensor& products) const {
-    const Tensor squares =
-        mixture_.defined() ? at::matmul(mixture_.t(), mixture_) * products : products.diagonal();
-    return squares.sum().clamp_min(0).sqrt();
-  }
-
   void InitializeNormal(const std::vector<Tensor>& weights, double deviation,
                         at::Generator generator) {
     at::NoGradGuard no_grad;
@@ -93,7 +86,7 @@ class FullFactor : public MixedFactor {
   }
 
   Tensor Recovered() const override { return Mixed(Sliced(ternary_)); }
-  Tensor Norm() const override { return at::linalg_vector_norm(Recovered()); }
+  Tensor Norm() const override { return at::linalg_vector_norm(ternary_); }
   void Initialize(at::Generator generator) override {
     InitializeNormal({ternary_}, 1.0, generator);
   }
@@ -122,12 +115,12 @@ class UvFactor : public MixedFactor {
   Tensor Recovered() const override {
     return Mixed(at::einsum("kalc,kblc->kabc", {Sliced(u_), Sliced(v_)}));
   }
-  // <T_q, T_q'> = sum over channels of (U_q^T U_q') . (V_q^T V_q')
+  // |T|^2 = sum over bins and channels of (U^T U) . (V^T V)
   Tensor Norm() const override {
     const auto gram = [this](const Tensor& weights) {
-      return at::einsum("kalc,jamc->kjclm", {Sliced(weights), Sliced(weights)});
+      return at::einsum("kalc,kamc->kclm", {Sliced(weights), Sliced(weights)});
     };
-    return NormOfProducts((gram(u_) * gram(v_)).sum({2, 3, 4}));
+    return (gram(u_) * gram(v_)).sum().clamp_min(0).sqrt();
   }
   void Initialize(at::Generator generator) override {
     InitializeNormal({u_, v_}, 1.0 / std::sqrt(static_cast<double>(rank_)), generator);
@@ -162,9 +155,9 @@ class UvwFactor : public MixedFactor {
   }
   Tensor Norm() const override {
     const auto gram = [this](const Tensor& weights) {
-      return at::einsum("kal,jam->kjlm", {Sliced(weights), Sliced(weights)});
+      return at::einsum("kal,kam->klm", {Sliced(weights), Sliced(weights)});
     };
-    return NormOfProducts((gram(u_) * gram(v_) * gram(w_)).sum({2, 3}));
+    return (gram(u_) * gram(v_) * gram(w_)).sum().clamp_min(0).sqrt();
   }
   void Initialize(at::Generator generator) override {
     InitializeNormal({u_, v_, w_}, 1.0 / std::sqrt(static_cast<double>(rank_)), generator);

@@ -47,8 +47,10 @@ class TernaryFactor {
 
   virtual PreparedFactor Prepare(const PairLayout& layout) const = 0;
 
-  // T over all bins, [K, d, d, h], and its Frobenius norm, a scalar; uv and uvw without making T.
+  // T over all bins, [K, d, d, h].
   virtual Tensor Recovered() const = 0;
+  // The Frobenius norm of the score tensors, a scalar: of T, or of the T_q that are mixed. uv and
+  // uvw do not make them for it.
   virtual Tensor Norm() const = 0;
 
   // Fresh values: T starts with variance 1 (full), 1/r (uv) or 1/r^2 (uvw).
