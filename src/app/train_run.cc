@@ -75,6 +75,11 @@ std::string TrainRun::Dir() const {
 
 TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& sets) {
   const ConfigValue tree = LoadConfig(path, sets);
+  if (IsExplicit(tree, "model.family")) {
+    throw ConfigError(OriginOf(tree, "model.family"),
+                      "'model.family' makes this the config of an encoder, which has no KV cache "
+                      "and is not for this command; ckv train takes it");
+  }
   TrainRun run;
   ReadConfig(tree, run);
   run.model.Resolve();

@@ -211,6 +211,8 @@ TEST_F(EncoderCommandTest, RefusesWhatEncodersDoNotHave) {
                 .substr(0, config.size()),
             config);
   EXPECT_FALSE(FileExists(dir_.File("run")));  // nothing was begun
+  EXPECT_THAT(CkvError(kExitConfig, {"inspect", config}), HasSubstr("model.family"));
+  EXPECT_THAT(CkvError(kExitConfig, {"bench", "train", config}), HasSubstr("no KV cache"));
 }
 
 TEST(ShippedEncoderConfigs, AllLoad) {
