@@ -22,12 +22,17 @@ void AddDataCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);
 void AddGenerateCommand(CLI::App& program);
 void AddInspectCommand(CLI::App& program);
+void AddParseCommand(CLI::App& program);
 void AddPlotCommand(CLI::App& program);
+void AddPredictCommand(CLI::App& program);
 void AddReportCommand(CLI::App& program);
 void AddSlurmCommand(CLI::App& program);
 void AddStreamCommand(CLI::App& program);
 void AddSweepCommand(CLI::App& program);
 void AddTrainCommand(CLI::App& program);
+
+// A command below `ckv eval`.
+void AddEvalSentencesCommand(CLI::App& eval);
 
 // The program's parser with all commands.
 void AddCommands(CLI::App& program);

@@ -11,6 +11,8 @@ void AddCommands(CLI::App& program) {
   AddGenerateCommand(program);
   AddChatCommand(program);
   AddStreamCommand(program);
+  AddPredictCommand(program);
+  AddParseCommand(program);
   AddInspectCommand(program);
   AddSlurmCommand(program);
   AddConvertCommand(program);

@@ -400,6 +400,7 @@ void AddEvalCommand(CLI::App& program) {
   AddPerplexityCommand(*command);
   AddEvalTasksCommand(*command);
   AddEvalCompareCommand(*command);
+  AddEvalSentencesCommand(*command);
 }
 
 }  // namespace ckv

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/encoder_training.h"
 #include "app/output.h"
 #include "app/training.h"
 #include "base/error.h"
@@ -15,6 +16,7 @@ struct TrainOptions {
   std::string config;
   std::vector<std::string> sets;
   bool keys = false;
+  std::string family = "decoder";
   CommandOutput output;
 };
 
@@ -29,10 +31,10 @@ std::vector<std::string> TrainArguments(const TrainOptions& options) {
 }
 
 // The table of configs/README.md.
-void PrintKeys(const CommandOutput& output) {
+void PrintKeys(const std::vector<HelpRow>& rows, const CommandOutput& output) {
   OrderedJson json = OrderedJson::array();
   std::string text = "| key | value | default | meaning |\n|---|---|---|---|\n";
-  for (const HelpRow& row : HelpTable(TrainRun())) {
+  for (const HelpRow& row : rows) {
     json.push_back(
         {{"key", row.key}, {"type", row.type}, {"default", row.default_value}, {"help", row.help}});
     std::string type = row.type;
@@ -46,11 +48,20 @@ void PrintKeys(const CommandOutput& output) {
 
 void TrainByOptions(const TrainOptions& options) {
   if (options.keys) {
-    PrintKeys(options.output);
+    EncoderRun encoder;
+    encoder.model.family = options.family;
+    PrintKeys(options.family == "decoder" ? HelpTable(TrainRun()) : HelpTable(encoder),
+              options.output);
     return;
   }
   if (options.config.empty()) {
     throw ConfigError("", "CONFIG is required; see 'ckv train --help'");
+  }
+  if (IsEncoderRun(options.config, options.sets)) {
+    const OrderedJson encoded =
+        RunEncoderTraining(LoadEncoderRun(options.config, options.sets), TrainArguments(options));
+    options.output.Print(encoded, DescribeTraining(encoded));
+    return;
   }
   const OrderedJson result =
       RunTraining(LoadTrainRun(options.config, options.sets), TrainArguments(options));
@@ -68,6 +79,9 @@ void AddTrainCommand(CLI::App& program) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command->add_flag("--keys", options->keys, "Print all keys of the file as a table and leave");
+  command->add_option("--family", options->family, "--keys: of which family of models")
+      ->check(CLI::IsMember({"decoder", "probtrans", "transformer"}))
+      ->capture_default_str();
   options->output.AddOptions(*command);
   command->footer(
       "Example:\n"

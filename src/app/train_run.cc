@@ -16,8 +16,7 @@ bool IsOfPlace(const std::string& key) {
          (key.compare(0, 5, "dist.") == 0 && key != "dist.reduce");
 }
 
-FlatConfig KeysThatCount(const TrainRun& run) {
-  FlatConfig flat = FlattenConfig(run);
+FlatConfig KeysThatCount(FlatConfig flat) {
   flat.erase(std::remove_if(flat.begin(), flat.end(),
                             [](const auto& entry) { return IsOfPlace(entry.first); }),
              flat.end());
@@ -79,6 +78,11 @@ std::string TrainRun::Dir() const {
 
 TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& sets) {
   const ConfigValue tree = LoadConfig(path, sets);
+  if (IsExplicit(tree, "model.family")) {
+    throw ConfigError(OriginOf(tree, "model.family"),
+                      "'model.family' makes this the config of an encoder, which has no KV cache "
+                      "and is not for this command; ckv train takes it");
+  }
   TrainRun run;
   ReadConfig(tree, run);
   run.model.Resolve();
@@ -118,8 +122,12 @@ void CheckSameRun(const TrainRun& run, const std::string& config_path) {
   TrainRun before;
   ReadConfig(LoadConfig(config_path), before);
   before.model.Resolve();
-  const FlatConfig was = KeysThatCount(before);
-  const FlatConfig is = KeysThatCount(run);
+  CheckSameKeys(FlattenConfig(before), FlattenConfig(run), config_path);
+}
+
+void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_path) {
+  const FlatConfig was = KeysThatCount(std::move(before));
+  const FlatConfig is = KeysThatCount(std::move(now));
   if (ConfigHash(was) == ConfigHash(is)) return;
   std::string text;
   for (const ConfigDifference& difference : DiffConfigs(was, is)) {

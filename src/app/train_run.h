@@ -60,4 +60,7 @@ FlatConfig KeysThatCount(const TrainRun& run);
 // one. Where it runs and what it is called may differ.
 void CheckSameRun(const TrainRun& run, const std::string& config_path);
 
+// The same of any two configs as flat lists.
+void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_path);
+
 }  // namespace ckv

@@ -36,17 +36,21 @@ struct TokenBatch {
                                   // unless reset_attention
 };
 
-class DataSource {
+// What a checkpoint keeps of the data: the exact position.
+class DataPosition {
  public:
-  virtual ~DataSource() = default;
+  virtual ~DataPosition() = default;
 
-  // Fills `batch`; false, with `batch` untouched, at the end of a finite source.
-  virtual bool Next(TokenBatch* batch) = 0;
-
-  // The exact position after the last Next(), and going there. Restore throws FormatError if the
-  // state is broken or belongs to other data, another length, seed or weights.
+  // The position after the last Next(), and going there. Restore throws FormatError if the state is
+  // broken or belongs to other data, another length, seed or weights.
   virtual Json State() const = 0;
   virtual void Restore(const Json& state) = 0;
+};
+
+class DataSource : public DataPosition {
+ public:
+  // Fills `batch`; false, with `batch` untouched, at the end of a finite source.
+  virtual bool Next(TokenBatch* batch) = 0;
 
   // The tokens that one pass over the data gives as targets or, if it mixes data sets, that they
   // hold together.

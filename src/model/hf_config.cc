@@ -308,6 +308,12 @@ OrderedJson WithKeysOf(const Json& source, OrderedJson config) {
 DecoderConfig FromHfConfig(const Json& json, const std::string& path) {
   const HfReader reader(json, path);
   const auto type = reader.Need<std::string>("model_type");
+  if (type == "crosskv-encoder") {
+    throw FormatError(path, "model_type",
+                      "'crosskv-encoder' is an encoder of whole sentences: it has no causal order "
+                      "and no KV cache, and generates nothing; ckv predict, parse and eval "
+                      "sentences read it");
+  }
   if (type != "llama" && type != "lckv-llama" && type != "crosskv-llama") {
     throw FormatError(path, "model_type",
                       Str("'", type, "' is not one of llama, lckv-llama, crosskv-llama"));

@@ -7,6 +7,8 @@
 namespace ckv {
 
 void OptimConfig::Visit(ConfigVisitor& v) {
+  v.Choice("kind", kind, {"adamw", "adam"},
+           "adamw: decay of its own, of matrices; adam: decay in the gradient, of all parameters");
   v.Field("lr", lr, "peak learning rate");
   v.Require(lr > 0.0, "must be > 0");
   v.Field("beta1", beta1, "decay of the first moment");
@@ -15,7 +17,7 @@ void OptimConfig::Visit(ConfigVisitor& v) {
   v.Require(beta2 >= 0.0 && beta2 < 1.0, "must be from 0 to below 1");
   v.Field("eps", eps, "added to the root of the second moment");
   v.Require(eps > 0.0, "must be > 0");
-  v.Field("weight_decay", weight_decay, "decoupled decay of matrices");
+  v.Field("weight_decay", weight_decay, "decay of the weights, as kind says");
   v.Require(weight_decay >= 0.0, "must be >= 0");
   v.Field("clip_norm", clip_norm, "largest global gradient norm; 0 = no clipping");
   v.Require(clip_norm >= 0.0, "must be >= 0");
@@ -27,6 +29,7 @@ AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> deca
   if (decays_.empty()) {
     for (const auto& item : parameters) decays_.push_back(item.second.dim() >= 2);
   }
+  if (config_.kind == "adam") decays_.assign(decays_.size(), true);
   CKV_CHECK(decays_.size() == parameters.size(), "decay of ", decays_.size(), " parameters");
   for (auto& [name, parameter] : parameters) {
     names_.push_back(name);
@@ -41,7 +44,7 @@ AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> deca
   }
   CKV_CHECK(!working_.empty(), "nothing to train");
   updates_ = at::zeros({}, working_.front().options().dtype(at::kFloat).requires_grad(false));
-  if (!fused || !FusedAdamW::Works(working_.front())) return;
+  if (!fused || config_.kind != "adamw" || !FusedAdamW::Works(working_.front())) return;
   std::vector<FusedAdamW::Parameter> all;
   for (size_t i = 0; i < working_.size(); ++i) {
     const double decay = decays_[i] ? config_.weight_decay : 0.0;
@@ -124,8 +127,18 @@ AdamW::StepResult AdamW::Step(double lr, const Tensor& loss) {
   // The kernel divides gradients by grad_scale and does nothing where found_inf is 1.
   Tensor scale;
   if (config_.clip_norm > 0.0) {
-    scale = at::clamp_min(result.grad_norm / config_.clip_norm, 1.0).to(at::kFloat);
+    // Published Adam recipes clip by clip / (norm + 1e-6).
+    const double beside = config_.kind == "adam" ? 1e-6 : 0.0;
+    const auto wide = masters_.front().scalar_type();
+    scale = at::clamp_min((result.grad_norm + beside) / config_.clip_norm, 1.0);
     scale = at::where(finite, scale, at::ones_like(scale));
+    if (wide == at::kDouble && config_.kind == "adam") {
+      // The kernel takes its scale in fp32, which doubles would feel.
+      at::_foreach_div_(grads_, scale.item<double>());
+      scale = Tensor();
+    } else {
+      scale = scale.to(at::kFloat);
+    }
   }
   updates_.add_(1.0 - result.skipped);
   const Tensor count = updates_.clamp_min(1.0);  // the kernel must not divide by 0, even to skip
@@ -139,11 +152,18 @@ AdamW::StepResult AdamW::Step(double lr, const Tensor& loss) {
       steps.push_back(count);
     }
     if (weights.empty()) continue;
-    at::_fused_adamw_(weights, grads, first, second, /*max_exp_avg_sqs=*/{}, steps, lr,
-                      config_.beta1, config_.beta2, decays ? config_.weight_decay : 0.0,
-                      config_.eps, /*amsgrad=*/false, /*maximize=*/false,
-                      scale.defined() ? std::optional<Tensor>(scale) : std::nullopt,
-                      std::optional<Tensor>(result.skipped));
+    const auto update = [&](const auto& kernel) {
+      kernel(weights, grads, first, second, /*max_exp_avg_sqs=*/at::TensorList(), steps, lr,
+             config_.beta1, config_.beta2, decays ? config_.weight_decay : 0.0, config_.eps,
+             /*amsgrad=*/false, /*maximize=*/false,
+             scale.defined() ? std::optional<Tensor>(scale) : std::nullopt,
+             std::optional<Tensor>(result.skipped));
+    };
+    if (config_.kind == "adam") {
+      update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
+    } else {
+      update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+    }
   }
   at::_foreach_zero_(grads_);
   accumulated_ = false;

@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter 2019) over LibTorch's fused kernel, with clipping by global norm,
+// AdamW (Loshchilov and Hutter 2019), or Adam with the decay in the gradient (Kingma and Ba 2015),
+// over LibTorch's fused kernels, with clipping by global norm,
 // fp32 masters of low-precision weights, and no round trip to the host within a step.
 #pragma once
 
@@ -21,6 +22,7 @@ using at::Tensor;
 
 // `train.optim`.
 struct OptimConfig {
+  std::string kind = "adamw";
   double lr = 3e-4;
   double beta1 = 0.9;
   double beta2 = 0.95;
@@ -36,10 +38,10 @@ class AdamW {
   using Named = std::vector<std::pair<std::string, Tensor>>;
 
   // `parameters` in fp32 or fp64 are updated themselves; for lower precision the optimizer keeps
-  // fp32 masters and copies them back after each step. Matrices decay, vectors do not, unless
-  // `decays` says so for each: a slice of a matrix is a vector. `fused`: low precision on a GPU
-  // goes in one kernel (nn/fused_adamw.h), which holds all gradients: not for ranks that hold
-  // parts.
+  // fp32 masters and copies them back after each step. With adamw matrices decay, vectors do not,
+  // unless `decays` says so for each: a slice of a matrix is a vector; with adam all do. `fused`:
+  // low precision on a GPU goes in one kernel (nn/fused_adamw.h), which holds all gradients: not
+  // for ranks that hold parts.
   AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays = {},
         bool fused = true);
 

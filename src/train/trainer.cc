@@ -44,6 +44,7 @@ OrderedJson TrainState::ToJson() const {
   json["seconds"] = seconds;
   json["skipped_steps"] = skipped_steps;
   if (best_valid_loss.has_value()) json["best_valid_loss"] = *best_valid_loss;
+  if (plateau.has_best) json["plateau"] = plateau.ToJson();
   json["loss_sum"] = loss_sum;
   json["loss_targets"] = loss_targets;
   return json;
@@ -61,6 +62,9 @@ TrainState TrainState::FromJson(const Json& json, const std::string& path) {
   if (json.contains("best_valid_loss")) {
     state.best_valid_loss = Needed<double>(json, "best_valid_loss", path);
   }
+  if (json.contains("plateau")) {
+    state.plateau = PlateauState::FromJson(json.at("plateau"), path);
+  }
   return state;
 }
 
@@ -71,7 +75,8 @@ struct Trainer::Pending {
   Tensor skipped;       // scalar fp32: steps
   Tensor rank_targets;  // scalar fp64: targets of all ranks, not yet in `targets`
   Tensor first_bad;     // scalar fp32: the first skipped step, counted from 1; 0 = none
-  int64_t targets = 0;
+  int64_t targets = 0;  // what the loss is divided by
+  int64_t tokens = 0;
   int64_t steps = 0;
   double lr = 0.0;
   double data_seconds = 0.0;
@@ -81,12 +86,24 @@ Trainer::Trainer(const TrainConfig& config, Objective& objective, DataSource& da
                  AdamW& optimizer, Ema* ema, const at::Device& device, DataParallel* parallel)
     : config_(config),
       schedule_(config.schedule, config.steps),
-      objective_(objective),
-      data_(data),
+      objective_(&objective),
+      data_(&data),
       optimizer_(optimizer),
       ema_(ema),
       device_(device),
       parallel_(parallel) {}
+
+Trainer::Trainer(const TrainConfig& config, StepTask& task, AdamW& optimizer,
+                 const at::Device& device)
+    : config_(config),
+      schedule_(config.schedule, config.steps),
+      task_(&task),
+      optimizer_(optimizer),
+      device_(device) {}
+
+torch::nn::Module& Trainer::module() {
+  return task_ != nullptr ? task_->module() : objective_->module();
+}
 
 Batch Trainer::ToDevice(const TokenBatch& batch) const {
   const auto move = [&](const std::vector<int64_t>& numbers) {
@@ -106,11 +123,11 @@ std::vector<TokenBatch> Trainer::NextBatches() {
   constexpr char kEnd[] = "the training data came to an end";
   if (parallel_ != nullptr) {
     TokenBatch rows;
-    CKV_CHECK(data_.Next(&rows), kEnd);
+    CKV_CHECK(data_->Next(&rows), kEnd);
     return SplitRows(rows, config_.MicroBatchesOf(parallel_->group().world()));
   }
   std::vector<TokenBatch> batches(static_cast<size_t>(config_.MicroBatches()));
-  for (TokenBatch& batch : batches) CKV_CHECK(data_.Next(&batch), kEnd);
+  for (TokenBatch& batch : batches) CKV_CHECK(data_->Next(&batch), kEnd);
   return batches;
 }
 
@@ -119,6 +136,7 @@ int Trainer::Signal() const {
 }
 
 void Trainer::Step(TrainState& state, Pending& pending) {
+  if (task_ != nullptr) return FinishStep(state, pending, task_->RunStep(state.step, optimizer_));
   BeginPhase(Phase::kInput);
   const Stopwatch data_watch;
   const std::vector<TokenBatch> batches = NextBatches();
@@ -127,7 +145,7 @@ void Trainer::Step(TrainState& state, Pending& pending) {
     targets += static_cast<int64_t>(batch.targets.size()) -
                std::count(batch.targets.begin(), batch.targets.end(), kIgnoreTarget);
   }
-  pending.data_seconds += data_watch.Seconds();
+  const double data_seconds = data_watch.Seconds();
 
   Tensor step_targets;  // of all ranks
   if (parallel_ != nullptr) {
@@ -142,7 +160,7 @@ void Trainer::Step(TrainState& state, Pending& pending) {
     const Batch on_device = ToDevice(batches[i]);
     BeginPhase(Phase::kForward);
     if (parallel_ != nullptr) parallel_->BeginMicroBatch(last);
-    const Tensor loss = objective_.LossSum(on_device, state.step);
+    const Tensor loss = objective_->LossSum(on_device, state.step);
     BeginPhase(Phase::kBackward);
     // One division by the targets of the whole step: the gradient does not depend on how it is cut.
     if (parallel_ == nullptr) {
@@ -157,8 +175,19 @@ void Trainer::Step(TrainState& state, Pending& pending) {
     const Tensor sum = loss.detach().to(at::kDouble);
     loss_sum = loss_sum.defined() ? loss_sum + sum : sum;
   }
-  if (parallel_ != nullptr) loss_sum = parallel_->SumScalar(loss_sum);
-  pending.lr = config_.optim.lr * schedule_.At(state.step);
+  if (parallel_ != nullptr) {
+    loss_sum = parallel_->SumScalar(loss_sum);
+    pending.rank_targets =
+        pending.rank_targets.defined() ? pending.rank_targets + step_targets : step_targets;
+    targets = 0;  // those of all ranks are on the device
+  }
+  FinishStep(state, pending, {loss_sum, targets, targets, data_seconds});
+}
+
+void Trainer::FinishStep(TrainState& state, Pending& pending, const StepLoss& loss) {
+  const Tensor& loss_sum = loss.sum;
+  pending.data_seconds += loss.data_seconds;
+  pending.lr = config_.optim.lr * schedule_.At(state.step) * state.plateau.lr_scale;
   const AdamW::StepResult result = optimizer_.Step(pending.lr, loss_sum);
   if (parallel_ != nullptr) parallel_->SpreadWeights();
   if (ema_ != nullptr) ema_->Update(optimizer_.Weights());
@@ -177,23 +206,21 @@ void Trainer::Step(TrainState& state, Pending& pending) {
     pending.first_bad = bad_step;
   }
   pending.grad_norm = result.grad_norm;
-  if (parallel_ == nullptr) {
-    pending.targets += targets;
-  } else {
-    pending.rank_targets =
-        pending.rank_targets.defined() ? pending.rank_targets + step_targets : step_targets;
-  }
+  pending.targets += loss.count;
+  pending.tokens += loss.words;
   ++pending.steps;
 }
 
 void Trainer::Settle(TrainState& state, Pending& pending) {
   if (pending.steps == 0) return;
   if (pending.rank_targets.defined()) {
-    pending.targets += static_cast<int64_t>(pending.rank_targets.item<double>());
+    const auto targets = static_cast<int64_t>(pending.rank_targets.item<double>());
+    pending.targets += targets;
+    pending.tokens += targets;
   }
   state.loss_sum += pending.loss_sum.item<double>();  // waits for the device
   state.loss_targets += pending.targets;
-  state.tokens += pending.targets;
+  state.tokens += pending.tokens;
   state.seconds += pending.watch.Seconds();
   const auto skipped = static_cast<int64_t>(pending.skipped.item<float>());
   state.skipped_steps += skipped;
@@ -210,14 +237,14 @@ void Trainer::Settle(TrainState& state, Pending& pending) {
 }
 
 void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
-  objective_.module().train();
+  module().train();
   Pending pending;
   // Times since the last row of metrics, without validating and saving.
   double row_seconds = 0.0;
   double row_data_seconds = 0.0;
   int64_t row_steps = 0;
   int64_t row_tokens = 0;
-  while (state.step < config_.steps) {
+  while (state.step < config_.steps && !state.plateau.stopped) {
     Step(state, pending);
     const bool last = state.step == config_.steps;
     const bool log = last || IsEvery(state.step, config_.log_every);
@@ -233,7 +260,7 @@ void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
     row_seconds += state.seconds - before;
     row_data_seconds += pending.data_seconds;
     row_steps += pending.steps;
-    row_tokens += pending.targets;
+    row_tokens += pending.tokens;
     if (log) {
       TrainProgress progress;
       progress.loss =
@@ -251,9 +278,9 @@ void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
     }
     if (validate) {
       hooks.validate(state);
-      objective_.module().train();
+      module().train();
     }
-    if (save) hooks.save(state);
+    if (save || state.plateau.stopped) hooks.save(state);
     if (hooks.finish && (last || signal != 0)) hooks.finish();
     if (signal != 0 && !last) {
       throw Interrupted(signal, Str("stopped by ", SignalName(signal), " after step ", state.step,

@@ -18,7 +18,9 @@
 #include "train/config.h"
 #include "train/data_parallel.h"
 #include "train/ema.h"
+#include "train/plateau.h"
 #include "train/schedule.h"
+#include "train/step_task.h"
 
 namespace ckv {
 
@@ -30,6 +32,7 @@ struct TrainState {
   double seconds = 0.0;  // in training steps
   int64_t skipped_steps = 0;
   std::optional<double> best_valid_loss;
+  PlateauState plateau;  // its learning rate is the schedule's times plateau.lr_scale
   // Since the last row of metrics.
   double loss_sum = 0.0;
   int64_t loss_targets = 0;
@@ -67,14 +70,20 @@ class Trainer {
   Trainer(const TrainConfig& config, Objective& objective, DataSource& data, AdamW& optimizer,
           Ema* ema, const at::Device& device, DataParallel* parallel = nullptr);
 
-  // Runs until config.steps. At the end it validates and saves, unless the last step just did.
-  // Throws DivergedError, and Interrupted after saving when a signal is pending.
+  // The same loop over steps of another kind; `task` divides its losses itself.
+  Trainer(const TrainConfig& config, StepTask& task, AdamW& optimizer, const at::Device& device);
+
+  // Runs until config.steps, or until state.plateau.stopped. At the end it validates and saves,
+  // unless the last step just did. Throws DivergedError, and Interrupted after saving when a signal
+  // is pending.
   void Run(TrainState& state, const TrainHooks& hooks);
 
  private:
   struct Pending;  // sums on the device since the last look
 
   void Step(TrainState& state, Pending& pending);
+  void FinishStep(TrainState& state, Pending& pending, const StepLoss& loss);
+  torch::nn::Module& module();
   void Settle(TrainState& state, Pending& pending);
   Batch ToDevice(const TokenBatch& batch) const;
   std::vector<TokenBatch> NextBatches();
@@ -82,10 +91,11 @@ class Trainer {
 
   TrainConfig config_;
   LrSchedule schedule_;
-  Objective& objective_;
-  DataSource& data_;
+  Objective* objective_ = nullptr;  // with data_; or
+  DataSource* data_ = nullptr;
+  StepTask* task_ = nullptr;
   AdamW& optimizer_;
-  Ema* ema_;
+  Ema* ema_ = nullptr;
   at::Device device_;
   DataParallel* parallel_;
   DataParallel::Report report_;

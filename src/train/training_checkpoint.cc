@@ -289,8 +289,11 @@ CheckpointSnapshot TakeSnapshot(const TrainingParts& parts, const TrainState& st
   if (RankOf(parts) != 0) return snapshot;
 
   const bool wide = weights.front().second.scalar_type() == at::kDouble;
-  snapshot.texts.emplace_back(
-      "config.json", ToHfConfig(*parts.model, wide ? "float64" : "float32").dump(2) + "\n");
+  if (parts.model != nullptr) {
+    snapshot.texts.emplace_back(
+        "config.json", ToHfConfig(*parts.model, wide ? "float64" : "float32").dump(2) + "\n");
+  }
+  for (const auto& file : parts.files) snapshot.texts.push_back(file);
   snapshot.texts.emplace_back("config.yaml", parts.config_yaml);
   if (parts.tokenizer != nullptr) {
     snapshot.texts.emplace_back(parts.tokenizer->FileName(), parts.tokenizer->FileContent());

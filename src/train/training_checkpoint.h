@@ -38,9 +38,10 @@ struct TrainingParts {
   AdamW* optimizer = nullptr;
   DataParallel* parallel = nullptr;  // nullptr: one process
   Ema* ema = nullptr;                // nullptr: none
-  DataSource* data = nullptr;
-  const DecoderConfig* model = nullptr;
-  const Tokenizer* tokenizer = nullptr;  // nullptr: none
+  DataPosition* data = nullptr;
+  const DecoderConfig* model = nullptr;                    // nullptr: `files` holds a config.json
+  std::vector<std::pair<std::string, std::string>> files;  // further ones: name, content
+  const Tokenizer* tokenizer = nullptr;                    // nullptr: none
   std::string config_yaml;
   at::Device device = at::kCPU;
 };

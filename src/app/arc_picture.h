@@ -1,0 +1,20 @@
+// Dependency arcs over a sentence as an SVG picture.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ckv {
+
+struct ArcPicture {
+  std::vector<std::string> words;
+  std::vector<int64_t> heads;       // index of each word's head; -1 = the root; -2 = no arc
+  std::vector<double> probability;  // of each word's arc, which its line shows by its darkness
+  std::string title;
+};
+
+// One <g> for each picture, below each other, in one SVG document.
+std::string DrawArcs(const std::vector<ArcPicture>& pictures);
+
+}  // namespace ckv
