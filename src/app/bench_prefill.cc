@@ -92,6 +92,7 @@ std::vector<PrefillBenchRow> BenchPrefill(Decoder& decoder,
                                           const std::vector<PrefillOptions>& orders,
                                           const PrefillBenchOptions& options) {
   at::NoGradGuard no_grad;
+  decoder->PackProjections();
   const Tensor tokens = at::empty({options.rows, options.tokens}, at::kLong)
                             .random_(0, decoder->config().vocab_size,
                                      at::make_generator<at::CPUGeneratorImpl>(options.seed))

@@ -70,6 +70,10 @@ struct DecoderRun {
   // through groups and passes); 0 = keep them. Needs the parallel order without a cache.
   int64_t checkpoint_layers = 0;
 
+  // Layers run in packed products and in place (nn/prefill_ops.h); unset = where that has kernels.
+  // Not with gradient, layer_outputs, or single tokens, which run as they always do.
+  std::optional<bool> fused;
+
   // Receives the output of each layer in its last pass, [B, T, C]; nullptr = not wanted. Not with
   // checkpoint_layers, last_only, or padding in a cache.
   std::vector<Tensor>* layer_outputs = nullptr;
@@ -100,6 +104,10 @@ class DecoderImpl : public torch::nn::Module {
   KvCache NewCache(int64_t rows, int64_t max_tokens,
                    std::optional<SinkWindow> sinks = std::nullopt) const;
 
+  // Moves the projections that read the same input side by side in memory, where inference then
+  // takes them as one matrix. Changes nothing else; does nothing the second time.
+  void PackProjections();
+
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
 
@@ -124,6 +132,8 @@ class DecoderImpl : public torch::nn::Module {
   void RunSegment(const Program& program, size_t begin, size_t end,
                   const std::shared_ptr<Call>& call, Slots& slots) const;
   void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  bool CanFuse(const DecoderRun& run) const;
+  void RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
   Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,
                 const Slots& slots) const;
   bool Converged(const LayerGroup& group, const Slots& before, const Call& call, const Slots& slots,

@@ -23,6 +23,7 @@ Tensor DecoderImpl::RunPlan(const Work& work, const DecoderRun& run) {
   const Program program(config_.sharing(), plan.Steps(options));
 
   const std::shared_ptr<Call> call = Open(work);
+  call->fused = CanFuse(run);
   Slots slots(program.slots().size());
   slots[SlotMap::kHidden] = model_->embed(work.tokens);
   if (run.layer_outputs != nullptr) {
@@ -122,13 +123,19 @@ void DecoderImpl::RunOps(const Program& program, size_t begin, size_t end, const
     const ProgramOp& op = program.ops()[i];
     switch (op.kind) {
       case ProgramOp::Kind::kEnterGroup:
-        slots[SlotMap::kGroupInput] = slots[SlotMap::kHidden];
+        slots[SlotMap::kGroupInput] =
+            call.fused ? slots[SlotMap::kHidden].clone() : slots[SlotMap::kHidden];
         break;
       case ProgramOp::Kind::kRestart:
-        slots[SlotMap::kHidden] = slots[SlotMap::kGroupInput];
+        slots[SlotMap::kHidden] =
+            call.fused ? slots[SlotMap::kGroupInput].clone() : slots[SlotMap::kGroupInput];
         break;
       case ProgramOp::Kind::kLayer:
-        RunLayer(op.work, op.last_pass, call, slots);
+        if (call.fused) {
+          RunFusedLayer(op.work, op.last_pass, call, slots);
+        } else {
+          RunLayer(op.work, op.last_pass, call, slots);
+        }
         break;
     }
     for (const size_t slot : op.dead) slots[slot].reset();

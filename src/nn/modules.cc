@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "nn/prefill_ops.h"
 
 namespace ckv {
 
@@ -13,6 +14,11 @@ ProjectionImpl::ProjectionImpl(int64_t in, int64_t out, bool with_bias) {
 
 Tensor ProjectionImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
 
+void ProjectionImpl::AddTo(const Tensor& x, Tensor& y) const {
+  y.addmm_(x, weight_.detach().t());
+  if (bias_.defined()) y.add_(bias_.detach());
+}
+
 RmsNormImpl::RmsNormImpl(int64_t width, double epsilon) : epsilon_(epsilon) {
   weight_ = register_parameter("weight", at::empty({width}));
 }
@@ -21,23 +27,31 @@ Tensor RmsNormImpl::forward(const Tensor& x) {
   return at::rms_norm(x, {weight_.size(0)}, weight_, epsilon_);
 }
 
+Tensor RmsNormImpl::Inference(const Tensor& x) const {
+  return PrefillNorm(x, weight_.detach(), epsilon_);
+}
+
 GatedMlpImpl::GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation,
                            bool with_bias)
-    : activation_(activation == "silu"   ? Activation::kSilu
-                  : activation == "gelu" ? Activation::kGelu
-                                         : Activation::kGeluTanh),
+    : activation_(activation),
       gate_(register_module("gate_proj", Projection(width, inner, with_bias))),
       up_(register_module("up_proj", Projection(width, inner, with_bias))),
       down_(register_module("down_proj", Projection(inner, width, with_bias))) {}
 
 Tensor GatedMlpImpl::forward(const Tensor& x) {
   Tensor gate = gate_(x);
-  if (activation_ == Activation::kSilu) {
+  if (activation_ == "silu") {
     gate = at::silu(gate);
   } else {
-    gate = at::gelu(gate, activation_ == Activation::kGelu ? "none" : "tanh");
+    gate = at::gelu(gate, activation_ == "gelu" ? "none" : "tanh");
   }
   return down_(gate * up_(x));
+}
+
+void GatedMlpImpl::AddTo(const Tensor& x, Tensor& y) const {
+  const Tensor packed =
+      PackedProduct(x, {gate_->weight(), up_->weight()}, {gate_->bias(), up_->bias()});
+  down_->AddTo(PrefillGate(packed, activation_), y);
 }
 
 }  // namespace ckv

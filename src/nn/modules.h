@@ -18,6 +18,8 @@ class ProjectionImpl : public torch::nn::Module {
  public:
   ProjectionImpl(int64_t in, int64_t out, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., in] -> [..., out]
+  // y += forward(x), in place and without gradient. x [N, in], y [N, out]
+  void AddTo(const Tensor& x, Tensor& y) const;
   const Tensor& weight() const { return weight_; }
   const Tensor& bias() const { return bias_; }  // undefined without bias
 
@@ -32,6 +34,8 @@ class RmsNormImpl : public torch::nn::Module {
  public:
   RmsNormImpl(int64_t width, double epsilon);
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+  // The same without gradient, as nn/prefill_ops.h does it.
+  Tensor Inference(const Tensor& x) const;
 
  private:
   Tensor weight_;
@@ -44,10 +48,11 @@ class GatedMlpImpl : public torch::nn::Module {
  public:
   GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+  // y += forward(x), in place and without gradient, as nn/prefill_ops.h does it. [N, C]
+  void AddTo(const Tensor& x, Tensor& y) const;
 
  private:
-  enum class Activation { kSilu, kGelu, kGeluTanh };
-  Activation activation_;
+  std::string activation_;
   Projection gate_{nullptr};
   Projection up_{nullptr};
   Projection down_{nullptr};
