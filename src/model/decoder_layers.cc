@@ -76,6 +76,19 @@ Tensor SharedAttentionImpl::Project(const Tensor& x, const RopeTable& rope, bool
 void SharedAttentionImpl::AttendInto(const Tensor& queries, const Tensor& keys,
                                      const Tensor& values, const Visibility& visibility,
                                      Tensor& stream) const {
+  if (attention_ == FindAttention("sdpa")) {
+    const Tensor rest = AttentionBehindTheFirst(queries, keys, values, visibility);
+    if (rest.defined()) {
+      const int64_t rows = rest.size(0);
+      const Tensor mixed = rest.transpose(1, 2).reshape({rows, rest.size(2), heads_ * head_dim_});
+      const Tensor weight = o_proj_->weight().detach().t().unsqueeze(0);
+      stream.view({rows, -1, stream.size(1)})
+          .narrow(1, 1, rest.size(2))
+          .baddbmm_(mixed, weight.expand({rows, -1, -1}));
+      if (o_proj_->bias().defined()) stream.add_(o_proj_->bias().detach());
+      return;
+    }
+  }
   const Tensor mixed = attention_(queries, keys, values, visibility, /*dropout=*/0.0);
   o_proj_->AddTo(mixed.transpose(1, 2).reshape({-1, heads_ * head_dim_}), stream);
 }

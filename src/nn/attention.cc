@@ -65,16 +65,6 @@ Tensor CudnnAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
       /*is_causal=*/true));
 }
 
-// [B, H, T, D] behind a query that sees nothing, in the order of memory that o_proj takes.
-Tensor BehindZeros(const Tensor& out) {
-  const int64_t queries = out.size(2) + 1;
-  const Tensor all =
-      at::empty({out.size(0), queries, out.size(1), out.size(3)}, out.options()).transpose(1, 2);
-  all.narrow(2, 0, 1).zero_();
-  all.narrow(2, 1, queries - 1).copy_(out);
-  return all;
-}
-
 // The flash kernel counts its causal order from the last key, so that a past, hidden own positions
 // and windows need no mask. Queries that see nothing get 0.
 Tensor FlashAttention(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -117,7 +107,7 @@ Tensor SdpaAttention(const Tensor& q, const Tensor& k, const Tensor& v,
     // Strict causal = causal with the queries moved up by one: no mask, and the fast kernels apply.
     const int64_t rest = num_queries - 1;
     const Tensor out = causal(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest));
-    return cudnn ? BehindZeros(out) : at::constant_pad_nd(out, {0, 0, 1, 0});
+    return at::constant_pad_nd(out, {0, 0, 1, 0});
   }
   return visibility.HideBlindRows(Fused(q, k, v, visibility.mask(), dropout, false));
 }
@@ -205,6 +195,14 @@ const Visibility& VisibilitySet::Get(bool strict, std::optional<int64_t> window)
     found = made_.emplace(kind, Visibility(scope_, strict, window)).first;
   }
   return found->second;
+}
+
+Tensor AttentionBehindTheFirst(const Tensor& q, const Tensor& k, const Tensor& v,
+                               const Visibility& visibility) {
+  if (!visibility.strict() || !FlashFits(q, visibility, 0.0) || !CudnnFits(q, visibility))
+    return {};
+  const int64_t rest = q.size(2) - 1;
+  return CudnnAttention(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest));
 }
 
 AttentionFn FindAttention(const std::string& name) {

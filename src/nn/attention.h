@@ -99,6 +99,12 @@ class VisibilitySet {
 using AttentionFn = Tensor (*)(const Tensor& q, const Tensor& k, const Tensor& v,
                                const Visibility& visibility, double dropout);
 
+// Where a prompt without past hides each query's own key in a kernel that sees in causal order: the
+// outputs [B, H, T - 1, D] of all queries but the first, which sees nothing. Undefined where no
+// such kernel serves. Without gradient; as "sdpa".
+Tensor AttentionBehindTheFirst(const Tensor& q, const Tensor& k, const Tensor& v,
+                               const Visibility& visibility);
+
 // Kernels by name: "reference" (plain maths, softmax in at least fp32) and "sdpa" (LibTorch's fused
 // kernels). Throws ConfigError for another name.
 AttentionFn FindAttention(const std::string& name);

@@ -103,28 +103,29 @@ void PrefillRotate(Tensor& packed, const RopeTable& table, int64_t head_dim, Pac
   if (to.values.defined()) to.values.copy_(heads.narrow(2, next, to.kv_heads).transpose(1, 2));
 }
 
-Tensor PrefillGate(const Tensor& packed, const std::string& activation) {
-  const int64_t width = packed.size(-1) / 2;
+void PrefillGate(const Tensor& packed, const std::string& activation, Tensor& out) {
+  const int64_t width = out.size(1);
+  CKV_CHECK(packed.dim() == 2 && packed.size(0) == out.size(0) && packed.size(1) == 2 * width &&
+                packed.is_contiguous() && out.is_contiguous(),
+            "gate of ", packed.sizes(), " into ", out.sizes());
 #ifdef CKV_HAVE_CUDA
-  if (HasKernels(packed) && packed.is_contiguous() && width % 8 == 0) {
-    std::vector<int64_t> sizes = packed.sizes().vec();
-    sizes.back() = width;
-    const Tensor out = at::empty(sizes, packed.options());
+  if (HasKernels(packed) && width % 8 == 0) {
     kernels::PrefillGateParams params = {};
     params.type = HalfTypeOf(packed);
     params.packed = packed.data_ptr();
     params.out = out.data_ptr();
-    params.rows = out.numel() / width;
+    params.rows = out.size(0);
     params.width = static_cast<int>(width);
     params.activation = ActivationOf(activation);
     kernels::PrefillGate(params, CurrentStream());
-    return out;
+    return;
   }
 #endif
-  const Tensor gate = packed.narrow(-1, 0, width);
-  const Tensor up = packed.narrow(-1, width, width);
-  if (activation == "silu") return at::silu(gate) * up;
-  return at::gelu(gate, activation == "gelu" ? "none" : "tanh") * up;
+  const Tensor gate = packed.narrow(1, 0, width);
+  const Tensor up = packed.narrow(1, width, width);
+  out.copy_((activation == "silu" ? at::silu(gate)
+                                  : at::gelu(gate, activation == "gelu" ? "none" : "tanh")) *
+            up);
 }
 
 Tensor PackedProduct(const Tensor& x, const std::vector<Tensor>& weights,

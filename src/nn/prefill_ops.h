@@ -34,9 +34,8 @@ struct PackedHeads {
 // `to.keys`; copies values to `to.values`.
 void PrefillRotate(Tensor& packed, const RopeTable& table, int64_t head_dim, PackedHeads& to);
 
-// packed [..., 2 F] = gate, up; returns activation(gate) up, [..., F]. Names as
-// DecoderConfig::hidden_act.
-Tensor PrefillGate(const Tensor& packed, const std::string& activation);
+// packed [N, 2 F] = gate, up; out [N, F] = activation(gate) up. Names as DecoderConfig::hidden_act.
+void PrefillGate(const Tensor& packed, const std::string& activation, Tensor& out);
 
 // x [N, K] times the transposes of several weights [n, K], side by side: [N, sum of n]. Weights
 // that lie next to each other in memory are one product. Biases [n] may be undefined.

@@ -49,11 +49,14 @@ TEST_P(PrefillOpsTest, GateMultipliesUpByTheActivatedGate) {
   const Tensor packed = Numbers({7, 2 * 352}, 1);
   const Tensor gate = packed.narrow(1, 0, 352).to(at::kDouble);
   const Tensor up = packed.narrow(1, 352, 352).to(at::kDouble);
-  EXPECT_LT(RelativeError(PrefillGate(packed, "silu"), at::silu(gate) * up), GetParam().tolerance);
-  EXPECT_LT(RelativeError(PrefillGate(packed, "gelu"), at::gelu(gate, "none") * up),
-            GetParam().tolerance);
-  EXPECT_LT(RelativeError(PrefillGate(packed, "gelu_tanh"), at::gelu(gate, "tanh") * up),
-            GetParam().tolerance);
+  for (const char* activation : {"silu", "gelu", "gelu_tanh"}) {
+    const Tensor active = std::string(activation) == "silu"
+                              ? at::silu(gate)
+                              : at::gelu(gate, std::string(activation) == "gelu" ? "none" : "tanh");
+    Tensor out = at::full({7, 352}, std::nan(""), packed.options());
+    PrefillGate(packed, activation, out);
+    EXPECT_LT(RelativeError(out, active * up), GetParam().tolerance) << activation;
+  }
 }
 
 TEST_P(PrefillOpsTest, RotateTurnsQueriesInPlaceAndPutsTheRestWhereItBelongs) {
@@ -132,6 +135,8 @@ INSTANTIATE_TEST_SUITE_P(Places, PrefillOpsTest, ::testing::ValuesIn(kPrefillPla
 
 TEST(PrefillOps, RefuseShapesThatDoNotFit) {
   EXPECT_THROW(PrefillNorm(at::zeros({2, 4}), at::zeros({3}), 1e-5), InternalError);
+  Tensor out = at::zeros({2, 3});
+  EXPECT_THROW(PrefillGate(at::zeros({2, 4}), "silu", out), InternalError);
   Tensor packed = at::zeros({1, 2, 48});
   PackedHeads to;
   to.heads = 2;

@@ -178,40 +178,117 @@ __device__ void StoreSums(
   }
 }
 
-// What becomes of the two sums of a pair for one row of x.
+// What becomes of the two sums of a pair for one row of x, and what that needs, asked for before
+// the sums are there.
 template <typename T, Epilogue kEpilogue>
-__device__ void StorePair(const SmallBatchParams& p, int pair, int column, float first,
-                          float second) {
-  const int2 rows = RowsOfPair<kEpilogue>(p, pair);
-  const bool has_first = rows.x < p.n;
-  const bool has_second = rows.y < p.n;
-  if (p.bias != nullptr) {
+struct PairPlace {
+  int2 rows;
+  int column;
+  bool has_first;
+  bool has_second;
+  float added[2];  // bias and residual
+  Rotation rotation;
+
+  __device__ void Find(const SmallBatchParams& p, int pair, int x_row) {
+    column = x_row;
+    rows = RowsOfPair<kEpilogue>(p, pair);
+    const bool there = column < p.batch;
+    has_first = there && rows.x < p.n;
+    has_second = there && rows.y < p.n;
+    added[0] = added[1] = 0.0f;
     const T* bias = static_cast<const T*>(p.bias);
-    if (has_first) first += ToFloat(bias[rows.x]);
-    if (has_second) second += ToFloat(bias[rows.y]);
-  }
-  if (kEpilogue == Epilogue::kGate) {
-    if (!has_second) return;
-    static_cast<T*>(p.out)[static_cast<int64_t>(column) * (p.n / 2) + rows.x] =
-        FromFloat<T>(Activate(first, p.activation) * second);
-  } else if (kEpilogue == Epilogue::kRotate) {
-    if (!has_second) return;
-    const int head = rows.x / p.rotate.head_dim;
-    const int element = rows.x - head * p.rotate.head_dim;
-    RotateInto<T>(p.rotate, column, head, element, FindRotation(p.rotate, column, head, element),
-                  first, second);
-  } else {
-    T* out = static_cast<T*>(p.out) + static_cast<int64_t>(column) * p.n;
-    if (kEpilogue == Epilogue::kAdd) {
-      if (has_first) first += ToFloat(out[rows.x]);
-      if (has_second) second += ToFloat(out[rows.y]);
+    if (bias != nullptr) {
+      if (has_first) added[0] = ToFloat(bias[rows.x]);
+      if (has_second) added[1] = ToFloat(bias[rows.y]);
     }
-    if (has_first) out[rows.x] = FromFloat<T>(first);
-    if (has_second) out[rows.y] = FromFloat<T>(second);
+    if (kEpilogue == Epilogue::kAdd) {
+      if (has_first) added[0] += ToFloat(Out(p)[rows.x]);
+      if (has_second) added[1] += ToFloat(Out(p)[rows.y]);
+    }
+    if (kEpilogue == Epilogue::kRotate && has_second) {
+      rotation = FindRotation(p.rotate, column, Head(p), rows.x - Head(p) * p.rotate.head_dim);
+    }
   }
+
+  __device__ int Head(const SmallBatchParams& p) const { return rows.x / p.rotate.head_dim; }
+  __device__ T* Out(const SmallBatchParams& p) const {
+    return static_cast<T*>(p.out) +
+           static_cast<int64_t>(column) * (kEpilogue == Epilogue::kGate ? p.n / 2 : p.n);
+  }
+
+  __device__ void Store(const SmallBatchParams& p, float first, float second) const {
+    first += added[0];
+    second += added[1];
+    if (kEpilogue == Epilogue::kGate) {
+      if (has_second) Out(p)[rows.x] = FromFloat<T>(Activate(first, p.activation) * second);
+    } else if (kEpilogue == Epilogue::kRotate) {
+      if (!has_second) return;
+      RotateInto<T>(p.rotate, column, Head(p), rows.x - Head(p) * p.rotate.head_dim, rotation,
+                    first, second);
+    } else {
+      if (has_first) Out(p)[rows.x] = FromFloat<T>(first);
+      if (has_second) Out(p)[rows.y] = FromFloat<T>(second);
+    }
+  }
+};
+
+#if __CUDA_ARCH__ >= 900
+
+// The last part: a block takes every kSplit-th column of a tile, a thread a pair. All loads of a
+// batch of pairs are asked for at once.
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
+__device__ void AddAndStore(const SmallBatchParams& p, float* partial, int tile) {
+  constexpr int kItems = (kPairs * kColumns + kSplit - 1) / kSplit;  // of the block
+  constexpr int kEach = (kItems + kMediumThreads - 1) / kMediumThreads;
+  constexpr int kAtOnce = kEach < 4 ? kEach : 4;
+  const cg::cluster_group cluster = cg::this_cluster();
+  const int rank = static_cast<int>(cluster.block_rank());
+  const float* parts[kSplit];
+#pragma unroll
+  for (int other = 0; other < kSplit; ++other) {
+    parts[other] = cluster.map_shared_rank(partial, other);
+  }
+  const int pair = threadIdx.x % kPairs;
+  // Column of the thread's item; those behind the last are like those behind the batch.
+  const auto column = [&](int i) {
+    return (i * kMediumThreads + static_cast<int>(threadIdx.x)) / kPairs * kSplit + rank;
+  };
+  PairPlace<T, kEpilogue> places[kAtOnce];
+#pragma unroll
+  for (int i = 0; i < kAtOnce; ++i) places[i].Find(p, tile * kPairs + pair, column(i));
+  cluster.sync();
+  for (int from = 0; from < kEach; from += kAtOnce) {
+    float2 sums[kAtOnce][kSplit];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int place = min(column(from + i), kColumns - 1) * kSumStride + pair;
+#pragma unroll
+      for (int other = 0; other < kSplit; ++other) {
+        sums[i][other] = make_float2(parts[other][place], parts[other][place + kPairs]);
+      }
+    }
+    if (from > 0) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) places[i].Find(p, tile * kPairs + pair, column(from + i));
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      float2 sum = sums[i][0];
+#pragma unroll
+      for (int other = 1; other < kSplit; ++other) {
+        sum.x += sums[i][other].x;
+        sum.y += sums[i][other].y;
+      }
+      places[i].Store(p, sum.x, sum.y);
+    }
+  }
+  // Others may still read this block's sums.
+  cluster.sync();
 }
 
-template <typename T, Epilogue kEpilogue, int kColumns>
+#endif
+
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
 __global__ __launch_bounds__(kMediumThreads,
                              kColumns <= 64 ? 2
                                             : 1) void MediumBatchKernel(const SmallBatchParams p) {
@@ -220,13 +297,11 @@ __global__ __launch_bounds__(kMediumThreads,
   extern __shared__ uint4 medium_shared[];
   char* memory = reinterpret_cast<char*>(medium_shared);
   LetSuccessorStart();
-  const cg::cluster_group cluster = cg::this_cluster();
-  const int split = static_cast<int>(cluster.num_blocks());
-  const int rank = static_cast<int>(cluster.block_rank());
-  const int tile = blockIdx.x / split;
+  const int rank = static_cast<int>(cg::this_cluster().block_rank());
+  const int tile = blockIdx.x / kSplit;
   const int chunks = p.k / kMediumChunk;
-  const int begin = chunks * rank / split;
-  const int count = chunks * (rank + 1) / split - begin;
+  const int begin = chunks * rank / kSplit;
+  const int count = chunks * (rank + 1) / kSplit - begin;
   const MediumStream<T, kEpilogue, kColumns> stream(p, tile);
   const auto stage = [&](int i) { return memory + i % kStages * StageBytes(kColumns); };
 
@@ -255,23 +330,7 @@ __global__ __launch_bounds__(kMediumThreads,
   __syncthreads();
   float* partial = reinterpret_cast<float*>(memory);
   StoreSums<kColumns>(partial, sums);
-  cluster.sync();
-  // A block takes every split-th column, a thread a pair.
-  for (int item = threadIdx.x; item < kPairs * kColumns; item += kMediumThreads) {
-    const int column = item / kPairs * split + rank;
-    if (column >= p.batch) break;
-    const int place = column * kSumStride + item % kPairs;
-    float first = 0.0f;
-    float second = 0.0f;
-    for (int other = 0; other < split; ++other) {
-      const float* of = cluster.map_shared_rank(partial, other);
-      first += of[place];
-      second += of[place + kPairs];
-    }
-    StorePair<T, kEpilogue>(p, tile * kPairs + item % kPairs, column, first, second);
-  }
-  // Others may still read this block's sums.
-  cluster.sync();
+  AddAndStore<T, kEpilogue, kColumns, kSplit>(p, partial, tile);
 #else
   static_cast<void>(p);
 #endif
@@ -293,12 +352,9 @@ int SplitOf(int tiles, int chunks, int blocks_at_once) {
   return split;
 }
 
-template <typename T, Epilogue kEpilogue, int kColumns>
-void LaunchColumns(const SmallBatchParams& p, CUstream_st* stream) {
-  static const int processors = DeviceAttribute(cudaDevAttrMultiProcessorCount);
-  auto* kernel = MediumBatchKernel<T, kEpilogue, kColumns>;
-  const int tiles = (PairsOf(p) + kPairs - 1) / kPairs;
-  const int split = SplitOf(tiles, p.k / kMediumChunk, (kColumns <= 64 ? 2 : 1) * processors);
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
+void LaunchSplit(const SmallBatchParams& p, int tiles, CUstream_st* stream) {
+  auto* kernel = MediumBatchKernel<T, kEpilogue, kColumns, kSplit>;
   const int shared = SharedOf(kColumns);
   CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
             "medium-batch product");
@@ -306,17 +362,34 @@ void LaunchColumns(const SmallBatchParams& p, CUstream_st* stream) {
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = static_cast<unsigned>(split);
+  attributes[1].val.clusterDim.x = kSplit;
   attributes[1].val.clusterDim.y = 1;
   attributes[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(tiles * split));
+  config.gridDim = dim3(static_cast<unsigned>(tiles * kSplit));
   config.blockDim = dim3(kMediumThreads);
   config.dynamicSmemBytes = static_cast<size_t>(shared);
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
   CheckCuda(cudaLaunchKernelEx(&config, kernel, p), "medium-batch product");
+}
+
+template <typename T, Epilogue kEpilogue, int kColumns>
+void LaunchColumns(const SmallBatchParams& p, CUstream_st* stream) {
+  static const int processors = DeviceAttribute(cudaDevAttrMultiProcessorCount);
+  const int tiles = (PairsOf(p) + kPairs - 1) / kPairs;
+  const int blocks = (kColumns <= 64 ? 2 : 1) * processors;
+  switch (SplitOf(tiles, p.k / kMediumChunk, blocks)) {
+    case 8:
+      return LaunchSplit<T, kEpilogue, kColumns, 8>(p, tiles, stream);
+    case 4:
+      return LaunchSplit<T, kEpilogue, kColumns, 4>(p, tiles, stream);
+    case 2:
+      return LaunchSplit<T, kEpilogue, kColumns, 2>(p, tiles, stream);
+    default:
+      return LaunchSplit<T, kEpilogue, kColumns, 1>(p, tiles, stream);
+  }
 }
 
 template <typename T, Epilogue kEpilogue>
