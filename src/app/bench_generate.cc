@@ -47,11 +47,12 @@ Decoder MakeBenchModel(const DecoderConfig& config, const std::string& folder,
   at::set_default_dtype(usual);
   decoder->to(device);
   decoder->eval();
+  at::NoGradGuard no_grad;
+  decoder->PackProjections();
   if (!folder.empty()) {
     LoadModelWeights(folder, "model", *decoder);
     return decoder;
   }
-  at::NoGradGuard no_grad;
   torch::manual_seed(0);
   for (Tensor& parameter : decoder->parameters()) {
     if (parameter.dim() == 2) {
@@ -146,7 +147,8 @@ double MeasurePrefill(Decoder& decoder, int64_t batch, int64_t prompt) {
           KvCache cache = decoder->NewCache(rows, prompt);
           DecoderRun run;
           run.cache = &cache;
-          const Tensor hidden = decoder->Hidden({tokens, {}, {}}, run).select(1, -1);
+          run.last_only = true;
+          const Tensor hidden = decoder->Hidden({tokens, {}, {}}, run).squeeze(1);
           decoder->Logits(hidden).argmax(-1).cpu();
         },
         device));

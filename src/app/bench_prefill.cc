@@ -41,7 +41,7 @@ double KvError(const KvCache& got, const KvCache& want, const KvSharingSpec& spe
   return worst;
 }
 
-PrefillBenchRow Measure(Decoder& decoder, const PrefillOptions& prefill, const Tensor& tokens,
+PrefillBenchRow Measure(Decoder& decoder, const PrefillArguments& prefill, const Tensor& tokens,
                         int64_t repeats, PrefillResult* result) {
   PrefillBenchRow row;
   row.prefill = prefill;
@@ -51,7 +51,7 @@ PrefillBenchRow Measure(Decoder& decoder, const PrefillOptions& prefill, const T
   for (int64_t i = 0; i < std::max<int64_t>(repeats, 1); ++i) {
     result->cache->Clear();
     row.passes.clear();
-    DecoderRun run = prefill.Run();
+    DecoderRun run = prefill.Run(decoder->config());
     run.cache = &*result->cache;
     run.last_only = true;
     run.passes_run = &row.passes;
@@ -75,7 +75,7 @@ PrefillBenchRow Measure(Decoder& decoder, const PrefillOptions& prefill, const T
 OrderedJson PrefillBenchRow::ToJson() const {
   OrderedJson json;
   json["order"] = prefill.order;
-  if (prefill.order == "chunked") json["chunk"] = prefill.chunk_tokens;
+  if (prefill.order == "chunked") json["chunk"] = *prefill.chunk;
   if (prefill.order != "sequential") {
     if (!prefill.passes.empty()) json["passes"] = prefill.passes;
     if (prefill.tolerance > 0.0) json["tolerance"] = prefill.tolerance;
@@ -89,20 +89,21 @@ OrderedJson PrefillBenchRow::ToJson() const {
 }
 
 std::vector<PrefillBenchRow> BenchPrefill(Decoder& decoder,
-                                          const std::vector<PrefillOptions>& orders,
+                                          const std::vector<PrefillArguments>& orders,
                                           const PrefillBenchOptions& options) {
   at::NoGradGuard no_grad;
+  decoder->PackProjections();
   const Tensor tokens = at::empty({options.rows, options.tokens}, at::kLong)
                             .random_(0, decoder->config().vocab_size,
                                      at::make_generator<at::CPUGeneratorImpl>(options.seed))
                             .to(decoder->head_weight().device());
-  PrefillOptions sequential;
+  PrefillArguments sequential;
   sequential.order = "sequential";
   ShowLiveLine("running sequential");
   PrefillResult exact;
   // The exact order is by far the slowest, and one measurement of so many calls is steady.
   std::vector<PrefillBenchRow> rows = {Measure(decoder, sequential, tokens, 1, &exact)};
-  for (const PrefillOptions& order : orders) {
+  for (const PrefillArguments& order : orders) {
     ShowLiveLine(Str("running ", order.order, " ", order.passes));
     PrefillResult result;
     PrefillBenchRow row = Measure(decoder, order, tokens, options.repeats, &result);

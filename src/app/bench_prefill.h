@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "app/prefill_options.h"
 #include "base/json.h"
 #include "model/decoder.h"
-#include "model/prefill.h"
 
 namespace CLI {
 class App;
@@ -23,7 +23,7 @@ struct PrefillBenchOptions {
 };
 
 struct PrefillBenchRow {
-  PrefillOptions prefill;
+  PrefillArguments prefill;
   std::vector<int64_t> passes;     // of every iterative group and chunk
   double seconds = 0.0;            // median
   double tokens_per_second = 0.0;  // of all rows together
@@ -36,7 +36,7 @@ struct PrefillBenchRow {
 // Runs a random prompt in each order and compares it with the exact one, token by token, which is
 // the first row of the result. `decoder` is in evaluation mode.
 std::vector<PrefillBenchRow> BenchPrefill(Decoder& decoder,
-                                          const std::vector<PrefillOptions>& orders,
+                                          const std::vector<PrefillArguments>& orders,
                                           const PrefillBenchOptions& options);
 
 // Adds the command to `bench`.

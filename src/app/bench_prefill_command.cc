@@ -45,9 +45,11 @@ Decoder OpenBenchModel(const BenchPrefillCommand& command) {
 
 // Every order that was asked for. Models whose layers look at most at their own level are exact in
 // one pass, and passes and tolerances mean nothing to them.
-std::vector<PrefillOptions> OrdersToRun(const BenchPrefillCommand& command, bool cyclic) {
-  std::vector<PrefillOptions> orders;
-  PrefillOptions iterative;
+std::vector<PrefillArguments> OrdersToRun(const BenchPrefillCommand& command,
+                                          const DecoderConfig& config) {
+  const bool cyclic = config.sharing().cyclic();
+  std::vector<PrefillArguments> orders;
+  PrefillArguments iterative;
   iterative.order = "iterative";
   std::vector<std::string> passes = command.passes;
   if (passes.empty() || !cyclic) passes = {""};
@@ -55,7 +57,7 @@ std::vector<PrefillOptions> OrdersToRun(const BenchPrefillCommand& command, bool
     iterative.passes = some;
     orders.push_back(iterative);
   }
-  iterative.passes = Str(IterationPlan::kMaxPasses - 1, ",1");  // as many as the tolerance asks for
+  iterative.passes = Str(IterationPlan::kMaxPasses);  // as many as the tolerance asks for
   for (const double tolerance : command.tolerances) {
     if (!cyclic) break;
     iterative.tolerance = tolerance;
@@ -63,14 +65,15 @@ std::vector<PrefillOptions> OrdersToRun(const BenchPrefillCommand& command, bool
   }
   for (const int64_t chunk : command.chunks) {
     for (const std::string& some : passes) {
-      PrefillOptions chunked;
+      PrefillArguments chunked;
       chunked.order = "chunked";
-      chunked.chunk_tokens = chunk;
+      chunked.chunk = chunk;
       chunked.passes = some;
       orders.push_back(chunked);
     }
   }
-  for (const PrefillOptions& order : orders) order.Run();  // complains before the work starts
+  for (const PrefillArguments& order : orders)
+    order.Run(config);  // complains before the work starts
   return orders;
 }
 
@@ -85,9 +88,9 @@ std::string Short(double value) {
 }
 
 std::string TableRow(const PrefillBenchRow& row) {
-  const PrefillOptions& prefill = row.prefill;
+  const PrefillArguments& prefill = row.prefill;
   std::string name = prefill.order;
-  if (prefill.order == "chunked") name += Str(" ", prefill.chunk_tokens);
+  if (prefill.order == "chunked") name += Str(" ", *prefill.chunk);
   if (prefill.tolerance > 0.0) {
     name += " to " + Short(prefill.tolerance);
   } else if (!prefill.passes.empty()) {
@@ -112,7 +115,7 @@ void BenchPrefillByOptions(const BenchPrefillCommand& command) {
                           config.max_position_embeddings, " (max_position_embeddings)"));
   }
   const std::vector<PrefillBenchRow> rows =
-      BenchPrefill(decoder, OrdersToRun(command, config.sharing().cyclic()), command.bench);
+      BenchPrefill(decoder, OrdersToRun(command, config), command.bench);
   OrderedJson json;
   json["kv_sharing"] = config.sharing().ToString();
   json["rows"] = command.bench.rows;
@@ -154,8 +157,9 @@ void AddBenchPrefillCommand(CLI::App& bench) {
       ->capture_default_str();
   command
       ->add_option("--passes", options->passes,
-                   "Passes to try; give it once for each (default: the model's)")
-      ->type_name("M,B")
+                   "Passes to try, N in all or M,B; give it once for each (default: the "
+                   "model's)")
+      ->type_name("N")
       ->allow_extra_args(false);
   command
       ->add_option("--tolerance", options->tolerances,

@@ -117,7 +117,7 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   objective_options.passes = run.train.passes;
   objective_options.checkpoint_layers = run.train.checkpoint_layers;
   if (!run.train.fused) objective_options.fusing = DecoderRun::Fusing::kNever;
-  if (run.train.fused && run.train.precision == "bf16") model->PackWeights();
+  if (run.train.fused && run.train.precision == "bf16") model->PackProjections();
   CausalLmObjective objective(model, objective_options);
   AdamW optimizer(NamedParameters(*model), run.train.optim, run.train.fused);
   RandomTokens data(run.train.MicroRows(), run.data.seq_len, run.model.vocab_size);

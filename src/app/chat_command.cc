@@ -14,6 +14,7 @@
 #include "app/prefill_options.h"
 #include "app/prompt_builder.h"
 #include "app/sampling_options.h"
+#include "app/step_options.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/random.h"
@@ -29,6 +30,7 @@ struct ChatCommand {
   std::string system_text;
   SamplingOptions sampling;
   PrefillArguments prefill;
+  StepKind steps = StepKind::kAuto;
   int64_t max_tokens = 512;
   int64_t context = 4096;
   int64_t seed = 0;
@@ -72,6 +74,7 @@ class ChatLoop {
         interactive_(::isatty(STDIN_FILENO) == 1) {
     options_.sampling = command.sampling;
     options_.prefill = command.prefill.Run(model.decoder->config());
+    options_.steps = command.steps;
     options_.max_new_tokens = command.max_tokens;
     options_.stop_ids = PromptBuilder(model, "no").EndIds();
     options_.num_ids = model.tokenizer->vocab_size();
@@ -261,6 +264,7 @@ void AddChatCommand(CLI::App& program) {
       ->capture_default_str();
   AddSamplingOptions(*command, options->sampling);
   options->prefill.AddOptions(*command);
+  AddStepsOption(*command, options->steps);
   command->add_option("--seed", options->seed, "Of the draws")
       ->type_name("N")
       ->capture_default_str();

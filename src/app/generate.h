@@ -25,6 +25,7 @@ struct GenerateArguments {
   int64_t max_tokens = 128;
   SamplingOptions sampling;
   PrefillArguments prefill;
+  StepKind steps = StepKind::kAuto;
   int64_t beams = 0;  // 0 = sampling
   double length_penalty = 1.0;
   int64_t seed = 0;

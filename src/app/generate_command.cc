@@ -6,6 +6,7 @@
 #include "app/command.h"
 #include "app/generate.h"
 #include "app/sampling_options.h"
+#include "app/step_options.h"
 #include "base/error.h"
 #include "gen/stop_text.h"
 
@@ -109,6 +110,7 @@ void AddSearchOptions(CLI::App& command, GenerateArguments& arguments) {
                                   "every step (in JSON)")
                       ->type_name("N")
                       ->capture_default_str());
+  draws.push_back(AddStepsOption(command, arguments.steps));
   draws.push_back(
       command.add_option("--batch-size", arguments.batch_size, "Continuations made at once")
           ->type_name("N")
@@ -151,6 +153,7 @@ ContinueSettings SettingsOf(const GenerateArguments& arguments, const LoadedMode
   options.max_new_tokens = arguments.max_tokens;
   options.sampling = arguments.sampling;
   options.prefill = arguments.prefill.Run(model.decoder->config());
+  options.steps = arguments.steps;
   options.top_log_probs = arguments.log_probs;
   options.max_rows = arguments.batch_size;
   options.stop_ids = ParseIds(arguments.stop_ids, "--stop-ids");

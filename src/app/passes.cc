@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "sharing/plan.h"
 
 namespace ckv {
 namespace {
@@ -20,6 +21,12 @@ Passes ParsePasses(const std::string& text) {
   const std::optional<int64_t> first = PassCount(text.substr(0, comma));
   const std::optional<int64_t> second =
       comma == std::string::npos ? std::optional<int64_t>(1) : PassCount(text.substr(comma + 1));
+  const auto too_many = [](const std::optional<int64_t>& count) {
+    return count.has_value() && *count > IterationPlan::kMaxPasses;
+  };
+  if (too_many(first) || too_many(second)) {
+    throw ConfigError("--passes", Str("'", text, "' is more than ", IterationPlan::kMaxPasses));
+  }
   const int64_t least = comma == std::string::npos ? 1 : 0;
   if (!first.has_value() || !second.has_value() || *first < least || *second < 1) {
     throw ConfigError("--passes",

@@ -150,7 +150,7 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
   if (group_ != nullptr) {
     ShareWeights();
   } else {
-    if (run_.train.fused && type == at::kBFloat16) model_->PackWeights();
+    if (run_.train.fused && type == at::kBFloat16) model_->PackProjections();
     optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim,
                                          std::vector<bool>{}, run_.train.fused);
   }

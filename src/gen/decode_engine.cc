@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "nn/joined.h"
 #include "nn/rope.h"
 
 namespace ckv {
@@ -27,22 +28,12 @@ class ParameterSet {
   // The matrices or biases of several projections as one, in whose memory they live from now on.
   // Projections that are not there are left out; undefined if none is.
   Tensor Join(const std::vector<std::string>& names) {
-    std::vector<Tensor*> parts;
-    std::vector<Tensor> tensors;
+    std::vector<Tensor> parts;
     for (const std::string& name : names) {
-      Tensor* part = parameters_.find(name);
-      if (part == nullptr) continue;
-      parts.push_back(part);
-      tensors.push_back(part->detach());
+      const Tensor* part = parameters_.find(name);
+      if (part != nullptr) parts.push_back(*part);
     }
-    if (parts.empty()) return {};
-    const Tensor joined = at::cat(tensors, 0);
-    int64_t row = 0;
-    for (Tensor* part : parts) {
-      part->set_data(joined.narrow(0, row, part->size(0)));
-      row += part->size(0);
-    }
-    return joined;
+    return JoinInPlace(parts);
   }
 
  private:
@@ -92,6 +83,12 @@ DecodeEngine::DecodeEngine(Decoder& decoder, DecodeStores stores,
             " ids of ", config_.vocab_size);
   CKV_CHECK(stores_.rows() > 0 && stores_.max_tokens > 0, stores_.rows(), " rows of ",
             stores_.max_tokens, " tokens");
+  const ChoiceState& state = options_.state;
+  CKV_CHECK(!state.draws.defined() ||
+                (state.draws.size(0) >= stores_.rows() && state.seen.size(0) >= stores_.rows()),
+            "choices of ", state.draws.size(0), " rows for ", stores_.rows());
+  CKV_CHECK(state.draws.defined() || !options_.choose || !options_.sampling.penalizes(),
+            "a repetition penalty needs to know what was seen");
   PackWeights(decoder);
   MakeBuffers(decoder);
 }
@@ -179,7 +176,7 @@ void DecodeEngine::Step(const Tensor& uniform) {
   CKV_CHECK(longest_ < stores_.max_tokens, "a row of ", longest_, " tokens is full");
   CKV_CHECK(steps_ - collected_ < static_cast<int64_t>(kInFlight), "steps were not collected");
   at::NoGradGuard no_grad;
-  if (!options_.sampling.greedy()) {
+  if (options_.choose && !options_.sampling.greedy() && !options_.state.draws.defined()) {
     CKV_CHECK(uniform.defined() && uniform.numel() == batch_, "draws of a step");
     uniform_.narrow(0, 0, batch_).copy_(uniform, /*non_blocking=*/uniform.is_pinned());
   }
@@ -201,7 +198,7 @@ void DecodeEngine::Step(const Tensor& uniform) {
     bucket.graph.Run();
   }
   ++longest_;
-  Fetch();
+  if (options_.choose) Fetch();
 }
 
 void DecodeEngine::RunStep(int64_t batch, const DecodeAttentionScratch& scratch) {
@@ -210,7 +207,7 @@ void DecodeEngine::RunStep(int64_t batch, const DecodeAttentionScratch& scratch)
   for (Layer& layer : layers_) RunLayer(layer, stream, scratch);
   Tensor logits = logits_.narrow(0, 0, batch);
   Project(stream, head_, linear_scratch_, logits);
-  Choose(batch);
+  if (options_.choose) Choose(batch);
   stores_.lengths.narrow(0, 0, batch).add_(1);
 }
 
@@ -247,11 +244,13 @@ void DecodeEngine::Choose(int64_t batch) {
   const Tensor logits = logits_.narrow(0, 0, batch);
   Tensor ids = tokens_.narrow(0, 0, batch);
   Tensor log_probs = log_probs_.narrow(0, 0, batch);
-  if (options_.sampling.greedy()) {
+  if (options_.sampling.greedy() && !options_.sampling.penalizes()) {
     GreedyChoiceInto(logits, ids, log_probs);
     return;
   }
-  const Choice choice = ChooseTokens(logits, options_.sampling, uniform_.narrow(0, 0, batch));
+  const Choice choice = options_.state.draws.defined()
+                            ? ChooseNext(logits, options_.sampling, options_.state)
+                            : ChooseTokens(logits, options_.sampling, uniform_.narrow(0, 0, batch));
   ids.copy_(choice.ids);
   log_probs.copy_(choice.log_probs);
 }
@@ -272,12 +271,8 @@ DecodeChoice DecodeEngine::Collect() {
   if (fetched.done != nullptr) fetched.done->synchronize();
   ++collected_;
   const Tensor log_probs = fetched.chosen[1].view(log_probs_.scalar_type());
-  const DecodeChoice choice = {fetched.chosen[0].narrow(0, 0, fetched.batch).clone(),
-                               log_probs.narrow(0, 0, fetched.batch).clone()};
-  if (choice.log_probs.isnan().any().item<bool>()) {
-    throw DivergedError(collected_, "the model's output is not a number");
-  }
-  return choice;
+  return {fetched.chosen[0].narrow(0, 0, fetched.batch).clone(),
+          log_probs.narrow(0, 0, fetched.batch).clone()};
 }
 
 }  // namespace ckv

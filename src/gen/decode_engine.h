@@ -30,6 +30,10 @@ struct DecodeEngineOptions {
   SamplingOptions sampling;
   int64_t num_ids = 0;  // only ids below are chosen; 0 = the model's vocabulary
   bool graphs = true;   // record steps, where the device can
+  bool choose = true;   // false: steps give logits, and each needs a Start with the next tokens
+  // For at least as many rows as the stores have: steps draw from it and go on with it. Undefined:
+  // Step is given the draws, and there can be no repetition penalty.
+  ChoiceState state;
 };
 
 // What the rows of a step chose, on the host.
@@ -54,18 +58,26 @@ class DecodeEngine {
   void Start(const Tensor& tokens, int64_t longest);
 
   // Queues a step: adds one position to each row and chooses its next token, which the next step
-  // takes. `uniform` [B] fp64 on the CPU, numbers in [0, 1), decide unless the choice is greedy.
-  // Throws InternalError if a row is full.
+  // takes. Without a state `uniform` [B] fp64 on the CPU, numbers in [0, 1), decide unless the
+  // choice is greedy. Throws InternalError if a row is full.
   void Step(const Tensor& uniform = {});
+  // Nothing is in the way of a step.
+  bool can_step() const { return longest_ < stores_.max_tokens && in_flight() < kInFlight; }
+  // Steps that are not collected.
+  size_t in_flight() const { return static_cast<size_t>(steps_ - collected_); }
 
-  // Waits for the oldest step that is not collected, and for it alone. Throws DivergedError if its
-  // logits are not numbers.
+  // Waits for the oldest step that is not collected, and for it alone. A row whose logits are not
+  // numbers has a log-probability that is none either.
   DecodeChoice Collect();
 
   // Of the last step: [B, V], valid until the next one.
   Tensor logits() const { return logits_.narrow(0, 0, batch_); }
+  // What the last step chose, [B] int64 on the device: the tokens of the next one.
+  Tensor tokens() const { return tokens_.narrow(0, 0, batch_); }
 
   int64_t batch() const { return batch_; }
+  // Positions in use, [rows] int32, which only the owner of the stores may change, between steps.
+  Tensor& lengths() { return stores_.lengths; }
   // The batch that a step of `batch` rows runs with: a power of two, or all rows.
   int64_t Bucket(int64_t batch) const;
 

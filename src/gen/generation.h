@@ -13,6 +13,13 @@
 
 namespace ckv {
 
+// How a token behind a prompt is computed.
+enum class StepKind {
+  kAuto,    // kEngine on a GPU, where the model allows it
+  kEngine,  // gen/decode_engine.h
+  kEager,   // by the decoder, one operation after another
+};
+
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
   SamplingOptions sampling;
@@ -21,6 +28,7 @@ struct GenerateOptions {
   int64_t top_log_probs = 0;      // so many of the likeliest tokens are told beside each chosen one
   int64_t max_rows = 0;           // continuations made at once; 0 = all
   DecoderRun prefill;             // how prompts are run; without cache
+  StepKind steps = StepKind::kAuto;
 };
 
 struct GenerateRequest {

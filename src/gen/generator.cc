@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "gen/cached_steps.h"
 #include "gen/growing_rows.h"
 
 namespace ckv {
@@ -41,6 +42,10 @@ std::vector<int64_t> FirstPlaces(size_t count) {
 
 // Continues all requests in a batch of at most `max_rows`, in their order: prompts that wait take
 // the places of rows that are complete.
+//
+// With the engine the cache has room for all rows from the beginning, and stays: rows that are
+// complete leave empty places at its end. A step is queued before what the one before has chosen is
+// known; so rows change only when no step is on its way.
 class BatchLoop {
  public:
   BatchLoop(Decoder& decoder, const std::vector<GenerateRequest>& requests,
@@ -50,9 +55,16 @@ class BatchLoop {
         options_(options),
         device_(decoder->head_weight().device()),
         num_ids_(options.num_ids > 0 ? options.num_ids : decoder->config().vocab_size),
+        max_rows_(options.max_rows == 0
+                      ? requests.size()
+                      : std::min(requests.size(), static_cast<size_t>(options.max_rows))),
         equal_lengths_(decoder->config().rope.scaling == "dynamic"),
+        with_engine_(CachedSteps::Serve(decoder, options)),
+        engine_chooses_(CachedSteps::CanChoose(options, hooks)),
+        state_(
+            NewChoiceState(options.sampling, static_cast<int64_t>(max_rows_), num_ids_, device_)),
         results_(requests.size()),
-        rows_(options, hooks, num_ids_, device_, &results_) {
+        rows_(options, hooks, state_, &results_) {
     for (size_t i = 0; i < requests.size(); ++i) {
       starts_.push_back(StartOf(i, requests[i], options, decoder->config()));
     }
@@ -64,8 +76,11 @@ class BatchLoop {
       }
       if (rows_.done()) return std::move(results_);
       if (waiting() == 0 || equal_lengths_) DropComplete();
-      const DecoderInput step = {tokens_.unsqueeze(1), {}, {}};
-      tokens_ = rows_.Choose(NextLogits(decoder_, step, &*cache_, {}, num_ids_));
+      if (with_engine_ && engine_chooses_) {
+        StepAhead();
+      } else {
+        tokens_ = rows_.Choose(StepLogits());
+      }
     }
   }
 
@@ -74,6 +89,25 @@ class BatchLoop {
 
   // A complete row still takes part in steps; it must not run past the end of the cache.
   bool CacheIsFull() const { return cache_->length() == cache_->max_tokens(); }
+
+  Tensor StepLogits() {
+    if (with_engine_) return steps_->Logits(tokens_);
+    return NextLogits(decoder_, {tokens_.unsqueeze(1), {}, {}}, &*cache_, {}, num_ids_);
+  }
+
+  // Steps whose tokens the engine chooses, until rows should change.
+  void StepAhead() {
+    steps_->Start(tokens_);
+    bool goes_on = true;
+    while (true) {
+      goes_on = goes_on && !rows_.done() && !rows_.many_complete();
+      if (goes_on) steps_->Fill();
+      if (steps_->in_flight() == 0) break;
+      const DecodeChoice choice = steps_->Collect();
+      rows_.Accept(choice.ids, choice.log_probs);
+    }
+    tokens_ = steps_->Release();
+  }
 
   // Begins prompts that wait where rows are complete; false if there is nothing to do. Not for
   // every row alone, for several prompts at once cost less than one after another.
@@ -85,37 +119,45 @@ class BatchLoop {
     }
     std::vector<int64_t> places = rows_.CompletePlaces();
     if (equal_lengths_ || places.empty()) return false;
-    if (places.size() * 8 < rows_.size() && !CacheIsFull()) return false;
+    if (!rows_.many_complete() && !CacheIsFull()) return false;
     places.resize(std::min(places.size(), waiting()));
-    int64_t longest = 1;
-    for (size_t i = 0; i < places.size(); ++i) {
-      longest = std::max(longest, LengthOf(requests_[next_ + i]));
-    }
-    std::optional<KvCache> fresh;
-    const Tensor chosen = Begin(places, longest, &fresh);
-    cache_->ReplaceRows(places, *fresh, FirstPlaces(places.size()));
+    const Tensor chosen = BeginBeside(places);
     tokens_.index_copy_(0, at::tensor(places, at::kLong).to(device_), chosen);
     return true;
   }
 
-  // Begins as many prompts as may go together, in a new cache.
+  // Begins as many prompts as may go together in a cache without other rows.
   void StartBatch() {
     rows_.DropComplete(/*at_once=*/true);
-    const size_t count = BatchSize();
+    const std::vector<int64_t> places = FirstPlaces(BatchSize());
+    if (with_engine_ && steps_.has_value()) {
+      cache_->Clear();
+      tokens_ = BeginBeside(places);
+      return;
+    }
     // Rows that come later must fit too.
-    const size_t last = equal_lengths_ ? next_ + count : requests_.size();
+    const size_t last = equal_lengths_ ? next_ + places.size() : requests_.size();
     int64_t capacity = 1;
     for (size_t i = next_; i < last; ++i) {
       capacity = std::max(capacity, LengthOf(requests_[i]) + starts_[i].max_tokens - 1);
     }
     cache_.reset();  // before its successor takes memory
-    tokens_ = Begin(FirstPlaces(count), capacity, &cache_);
+    const Fresh fresh = TakeRequests(places.size());
+    cache_.emplace(decoder_->NewCache(static_cast<int64_t>(fresh.prompts.size()), capacity));
+    const Tensor logits = RunPrompts(fresh, *cache_);
+    if (fresh.prompts.size() < places.size()) cache_->SelectRows(fresh.row_of);
+    tokens_ = rows_.Put(places, fresh.starts, logits);
+    if (!with_engine_) return;
+    DecodeEngineOptions options;
+    options.sampling = options_.sampling;
+    options.num_ids = num_ids_;
+    options.choose = engine_chooses_;
+    if (engine_chooses_) options.state = state_;
+    steps_.emplace(decoder_, *cache_, options);
   }
 
   size_t BatchSize() const {
-    const size_t most = options_.max_rows == 0
-                            ? waiting()
-                            : std::min(waiting(), static_cast<size_t>(options_.max_rows));
+    const size_t most = std::min(waiting(), max_rows_);
     if (!equal_lengths_) return most;
     size_t count = 1;
     while (count < most && LengthOf(requests_[next_ + count]) == LengthOf(requests_[next_])) {
@@ -124,35 +166,55 @@ class BatchLoop {
     return count;
   }
 
-  // Runs the next prompts, one for each place, into a new cache for rows of `capacity` tokens, and
-  // chooses their first tokens, [N]. Equal neighbours, samples of one prompt, are run once.
-  Tensor Begin(const std::vector<int64_t>& places, int64_t capacity,
-               std::optional<KvCache>* cache) {
+  // Requests that begin together. Equal neighbours, samples of one prompt, are run once.
+  struct Fresh {
     std::vector<GenerateRequest> prompts;
-    std::vector<int64_t> row_of;  // of each place
+    std::vector<int64_t> row_of;  // the prompt of each request
     std::vector<RowStart> starts;
-    for (size_t i = 0; i < places.size(); ++i, ++next_) {
+  };
+
+  Fresh TakeRequests(size_t count) {
+    Fresh fresh;
+    for (size_t i = 0; i < count; ++i, ++next_) {
       const GenerateRequest& request = requests_[next_];
-      if (prompts.empty() || prompts.back().prompt != request.prompt) prompts.push_back(request);
-      row_of.push_back(static_cast<int64_t>(prompts.size()) - 1);
-      starts.push_back(starts_[next_]);
+      if (fresh.prompts.empty() || fresh.prompts.back().prompt != request.prompt) {
+        fresh.prompts.push_back(request);
+      }
+      fresh.row_of.push_back(static_cast<int64_t>(fresh.prompts.size()) - 1);
+      fresh.starts.push_back(starts_[next_]);
     }
-    DecoderInput input = LeftPadded(prompts);
+    return fresh;
+  }
+
+  // Runs prompts into a cache of a row each; logits [N, num_ids] of the N requests.
+  Tensor RunPrompts(const Fresh& fresh, KvCache& cache) {
+    DecoderInput input = LeftPadded(fresh.prompts);
     input.tokens = input.tokens.to(device_);
     if (input.key_mask.defined()) input.key_mask = input.key_mask.to(device_);
-    cache->emplace(decoder_->NewCache(static_cast<int64_t>(prompts.size()), capacity));
-    Tensor logits = NextLogits(decoder_, input, &**cache, options_.prefill, num_ids_);
-    if (prompts.size() < places.size()) {
-      (*cache)->SelectRows(row_of);
-      logits = logits.index_select(0, at::tensor(row_of, at::kLong).to(device_));
-    }
-    return rows_.Put(places, starts, logits);
+    const Tensor logits = NextLogits(decoder_, input, &cache, options_.prefill, num_ids_);
+    if (fresh.prompts.size() == fresh.row_of.size()) return logits;
+    return logits.index_select(0, at::tensor(fresh.row_of, at::kLong).to(device_));
+  }
+
+  // Runs the next prompts, one for each place, beside the rows that the cache has, and chooses
+  // their first tokens, [N].
+  Tensor BeginBeside(const std::vector<int64_t>& places) {
+    const Fresh fresh = TakeRequests(places.size());
+    const auto count = static_cast<int64_t>(fresh.prompts.size());
+    KvCache own = decoder_->NewCache(count, LongestPrompt(fresh.prompts));
+    const Tensor logits = RunPrompts(fresh, own);
+    cache_->ReplaceRows(places, own, fresh.row_of);
+    return rows_.Put(places, fresh.starts, logits);
   }
 
   void DropComplete() {
     const auto kept = rows_.DropComplete(CacheIsFull());
     if (!kept.has_value()) return;
-    cache_->SelectRows(*kept);
+    if (with_engine_) {
+      cache_->CompactRows(*kept);
+    } else {
+      cache_->SelectRows(*kept);
+    }
     tokens_ = tokens_.index_select(0, at::tensor(*kept, at::kLong).to(device_));
   }
 
@@ -161,11 +223,16 @@ class BatchLoop {
   const GenerateOptions& options_;
   at::Device device_;
   int64_t num_ids_;
+  size_t max_rows_;
   bool equal_lengths_;  // of rows in one batch: "dynamic" RoPE scaling follows the longest
+  bool with_engine_;
+  bool engine_chooses_;
+  ChoiceState state_;
   std::vector<RowStart> starts_;
   std::vector<Generation> results_;
   GrowingRows rows_;
   std::optional<KvCache> cache_;
+  std::optional<CachedSteps> steps_;
   Tensor tokens_;    // [B] chosen last, not fed yet
   size_t next_ = 0;  // request that waits
 };
@@ -235,6 +302,7 @@ std::vector<Generation> Generate(Decoder& decoder, const std::vector<GenerateReq
   for (const GenerateRequest& request : requests) CheckPrompt(request.prompt, decoder->config());
   at::NoGradGuard no_grad;
   decoder->eval();
+  if (decoder->head_weight().is_cuda()) decoder->PackProjections();
   return BatchLoop(decoder, requests, options, hooks).Run();
 }
 

@@ -26,14 +26,8 @@ const char* FinishName(FinishReason reason) {
 }
 
 GrowingRows::GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks,
-                         int64_t num_ids, at::Device device, std::vector<Generation>* results)
-    : options_(options),
-      hooks_(hooks),
-      num_ids_(num_ids),
-      results_(results),
-      draws_(at::empty({0}, at::TensorOptions(device).dtype(at::kLong))),
-      seen_(at::empty({0, options.sampling.penalizes() ? num_ids : 0},
-                      at::TensorOptions(device).dtype(at::kBool))) {}
+                         ChoiceState state, std::vector<Generation>* results)
+    : options_(options), hooks_(hooks), state_(std::move(state)), results_(results) {}
 
 Tensor GrowingRows::Put(const std::vector<int64_t>& places, const std::vector<RowStart>& starts,
                         const Tensor& logits) {
@@ -42,6 +36,7 @@ Tensor GrowingRows::Put(const std::vector<int64_t>& places, const std::vector<Ro
   for (size_t i = 0; i < starts.size(); ++i) {
     const RowStart& start = starts[i];
     CKV_CHECK(start.max_tokens >= 1, "a row without room for a token");
+    CKV_CHECK(places[i] < state_.draws.size(0), "row ", places[i], " of ", state_.draws.size(0));
     const Row row = {start.index, static_cast<size_t>(start.max_tokens), start.at_max_tokens};
     const auto place = static_cast<size_t>(places[i]);
     CKV_CHECK(place <= rows_.size(), "a gap before row ", place);
@@ -54,20 +49,18 @@ Tensor GrowingRows::Put(const std::vector<int64_t>& places, const std::vector<Ro
     seeds.push_back(static_cast<int64_t>(start.request->seed));
   }
   num_active_ += starts.size();
-  Tensor draws = at::tensor(seeds, at::kLong).to(draws_.device());
-  Tensor seen = SeenInPrompts(starts).to(seen_.device());
-  const Tensor chosen = ChooseFor(places, logits, draws, seen);
-  const auto fresh = static_cast<int64_t>(rows_.size()) - draws_.size(0);
-  draws_ = at::cat({draws_, draws.new_empty({fresh})});
-  seen_ = at::cat({seen_, seen.new_empty({fresh, seen.size(1)})});
-  const Tensor index = at::tensor(places, at::kLong).to(draws_.device());
-  draws_.index_copy_(0, index, draws);
-  seen_.index_copy_(0, index, seen);
+  const at::Device device = state_.draws.device();
+  const ChoiceState fresh = {at::tensor(seeds, at::kLong).to(device),
+                             SeenInPrompts(starts).to(device)};
+  const Tensor chosen = ChooseFor(places, logits, fresh);
+  const Tensor index = at::tensor(places, at::kLong).to(device);
+  state_.draws.index_copy_(0, index, fresh.draws);
+  state_.seen.index_copy_(0, index, fresh.seen);
   return chosen;
 }
 
 Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts) const {
-  const int64_t width = seen_.size(1);
+  const int64_t width = state_.seen.size(1);
   const Tensor seen = at::zeros({static_cast<int64_t>(starts.size()), width}, at::kBool);
   bool* row = seen.data_ptr<bool>();
   for (const RowStart& start : starts) {
@@ -82,18 +75,27 @@ Tensor GrowingRows::SeenInPrompts(const std::vector<RowStart>& starts) const {
 Tensor GrowingRows::Choose(const Tensor& logits) {
   std::vector<int64_t> places(rows_.size());
   std::iota(places.begin(), places.end(), 0);
-  return ChooseFor(places, logits, draws_, seen_);
+  return ChooseFor(places, logits, state_);
 }
 
-// For the rows at `places`, whose states `draws` and `seen` go on in place.
+void GrowingRows::Accept(const Tensor& ids, const Tensor& log_probs) {
+  CKV_CHECK(static_cast<size_t>(ids.size(0)) == rows_.size(), ids.size(0), " choices for ",
+            rows_.size(), " rows");
+  const Tensor wide = log_probs.to(at::kDouble);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!rows_[i].active) continue;
+    Take(rows_[i], static_cast<int32_t>(ids.data_ptr<int64_t>()[i]), wide.data_ptr<double>()[i],
+         {});
+  }
+}
+
+// For the rows at `places`, whose states are the first ones of `state`.
 Tensor GrowingRows::ChooseFor(const std::vector<int64_t>& places, const Tensor& logits,
-                              Tensor& draws, Tensor& seen) {
+                              const ChoiceState& state) {
   if (hooks_.on_logits) hooks_.on_logits(logits);
   const int64_t batch = logits.size(0);
   CKV_CHECK(static_cast<size_t>(batch) == places.size(), "logits ", logits.sizes());
-  const Tensor uniform = options_.sampling.greedy() ? Tensor() : NextUniform(draws);
-  const Choice choice = ChooseTokens(logits, options_.sampling, uniform, seen);
-  if (options_.sampling.penalizes()) seen.scatter_(1, choice.ids.unsqueeze(1), true);
+  const Choice choice = ChooseNext(logits, options_.sampling, state);
 
   // One transfer for all; every id is exact as a double.
   std::vector<Tensor> columns = {choice.ids.to(at::kDouble).unsqueeze(1),
@@ -156,19 +158,26 @@ std::vector<int64_t> GrowingRows::CompletePlaces() const {
 }
 
 std::optional<std::vector<int64_t>> GrowingRows::DropComplete(bool at_once) {
-  const size_t idle = rows_.size() - num_active_;
-  if (idle == 0 || (idle * 8 < rows_.size() && !at_once)) return std::nullopt;
-  std::vector<int64_t> kept;
+  if (num_active_ == rows_.size() || !(many_complete() || at_once)) return std::nullopt;
+  std::vector<int64_t> kept(num_active_);
   std::vector<Row> left;
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    if (!rows_[i].active) continue;
-    kept.push_back(static_cast<int64_t>(i));
-    left.push_back(rows_[i]);
+  size_t last = rows_.size();
+  for (size_t i = 0; i < kept.size(); ++i) {
+    size_t from = i;
+    if (!rows_[i].active) {
+      while (!rows_[--last].active) {
+      }
+      from = last;
+    }
+    kept[i] = static_cast<int64_t>(from);
+    left.push_back(rows_[from]);
   }
   rows_ = std::move(left);
-  const Tensor index = at::tensor(kept, at::kLong).to(draws_.device());
-  draws_ = draws_.index_select(0, index);
-  seen_ = seen_.index_select(0, index);
+  const Tensor index = at::tensor(kept, at::kLong).to(state_.draws.device());
+  const auto count = static_cast<int64_t>(kept.size());
+  for (const Tensor& of : {state_.draws, state_.seen}) {
+    of.narrow(0, 0, count).copy_(of.index_select(0, index));
+  }
   return kept;
 }
 

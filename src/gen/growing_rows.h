@@ -24,8 +24,9 @@ struct RowStart {
 // Holds `options`, `hooks` and `results` by reference; results[index] is where a row's tokens go.
 class GrowingRows {
  public:
-  GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks, int64_t num_ids,
-              at::Device device, std::vector<Generation>* results);
+  // As many rows at once as `state` has.
+  GrowingRows(const GenerateOptions& options, const GenerateHooks& hooks, ChoiceState state,
+              std::vector<Generation>* results);
 
   // Puts rows into `places`, those of complete rows or next behind all that there are, and chooses
   // their first tokens as Choose does, from their logits [N, num_ids]; returns them, [N].
@@ -37,15 +38,25 @@ class GrowingRows {
   // the logits of a row that is not complete are not numbers.
   Tensor Choose(const Tensor& logits);
 
+  // Takes the next token of every row as somebody else has chosen it, with the same state: ids [B]
+  // int64 and log_probs [B] fp32 or fp64, on the CPU. Throws as Choose does.
+  void Accept(const Tensor& ids, const Tensor& log_probs);
+
   size_t size() const { return rows_.size(); }
   bool done() const { return num_active_ == 0; }
+  // Enough rows are complete for taking them out, or others in, to be worth it: doing so at once
+  // would copy much of the cache of a large batch for every row that ends. Less than an eighth
+  // idle.
+  bool many_complete() const {
+    const size_t idle = rows_.size() - num_active_;
+    return idle > 0 && idle * 8 >= rows_.size();
+  }
 
   // Where rows are complete.
   std::vector<int64_t> CompletePlaces() const;
 
-  // Takes complete rows out if they have become worth it or must go at once. Returns the old
-  // numbers of those that stay; nothing (nullopt) if all stay. Dropping at once would copy the
-  // cache of a large batch for every row that ends; so less than an eighth of the rows may idle.
+  // Takes complete rows out if many are or they must go at once. Returns the old numbers of those
+  // that stay, in their new order: the last ones fill the gaps. Nothing (nullopt) if all stay.
   std::optional<std::vector<int64_t>> DropComplete(bool at_once);
 
  private:
@@ -57,19 +68,17 @@ class GrowingRows {
   };
 
   Tensor SeenInPrompts(const std::vector<RowStart>& starts) const;
-  Tensor ChooseFor(const std::vector<int64_t>& places, const Tensor& logits, Tensor& draws,
-                   Tensor& seen);
+  Tensor ChooseFor(const std::vector<int64_t>& places, const Tensor& logits,
+                   const ChoiceState& state);
   void Take(Row& row, int32_t id, double log_prob, const std::vector<TokenLogProb>& top);
   void Finish(Row& row, FinishReason reason);
 
   const GenerateOptions& options_;
   const GenerateHooks& hooks_;
-  int64_t num_ids_;
+  ChoiceState state_;
   std::vector<Generation>* results_;
   std::vector<Row> rows_;
   size_t num_active_ = 0;
-  Tensor draws_;  // [B] int64, states of the rows' generators
-  Tensor seen_;   // [B, num_ids] bool; without a repetition penalty [B, 0]
 };
 
 }  // namespace ckv

@@ -113,4 +113,21 @@ Choice ChooseTokens(const Tensor& logits, const SamplingOptions& options, const 
   return {ids.squeeze(1), log_probs.gather(1, ids).squeeze(1)};
 }
 
+ChoiceState NewChoiceState(const SamplingOptions& options, int64_t rows, int64_t num_ids,
+                           const at::Device& device) {
+  const at::TensorOptions there(device);
+  return {at::zeros({rows}, there.dtype(at::kLong)),
+          at::zeros({rows, options.penalizes() ? num_ids : 0}, there.dtype(at::kBool))};
+}
+
+Choice ChooseNext(const Tensor& logits, const SamplingOptions& options, const ChoiceState& state) {
+  const int64_t batch = logits.size(0);
+  Tensor draws = state.draws.narrow(0, 0, batch);
+  const Tensor seen = state.seen.narrow(0, 0, batch);
+  const Tensor uniform = options.greedy() ? Tensor() : NextUniform(draws);
+  const Choice choice = ChooseTokens(logits, options, uniform, seen);
+  if (options.penalizes()) seen.scatter_(1, choice.ids.unsqueeze(1), true);
+  return choice;
+}
+
 }  // namespace ckv

@@ -26,6 +26,10 @@ struct SamplingOptions {
   void Check() const;
   bool greedy() const { return temperature == 0.0 || top_k == 1; }
   bool penalizes() const { return repetition_penalty != 1.0; }
+  bool operator==(const SamplingOptions& other) const {
+    return temperature == other.temperature && top_k == other.top_k && top_p == other.top_p &&
+           min_p == other.min_p && repetition_penalty == other.repetition_penalty;
+  }
 };
 
 // The next draw of each row's generator, [B] fp64 in [0, 1): what Random(state).Uniform() gives.
@@ -40,10 +44,23 @@ struct Choice {
   Tensor log_probs;  // [B] fp32 or fp64: log softmax of the logits as given, at the ids
 };
 
+// What choosing remembers of rows from one token to the next. Changes in place.
+struct ChoiceState {
+  Tensor draws;  // [rows] int64, states of the rows' generators
+  Tensor seen;   // [rows, num_ids] bool; without a repetition penalty [rows, 0]
+};
+
+// The state of `rows` rows that have nothing yet.
+ChoiceState NewChoiceState(const SamplingOptions& options, int64_t rows, int64_t num_ids,
+                           const at::Device& device);
+
 // Chooses a token for each row of logits [B, V]. `uniform` [B] fp64, numbers in [0, 1), decide;
 // they are not looked at when greedy. `seen` [B, V] bool is needed for a repetition penalty only.
 // Equal input gives equal output.
 Choice ChooseTokens(const Tensor& logits, const SamplingOptions& options, const Tensor& uniform,
                     const Tensor& seen = {});
+
+// The same for rows 0 .. B - 1 of a state, which goes on.
+Choice ChooseNext(const Tensor& logits, const SamplingOptions& options, const ChoiceState& state);
 
 }  // namespace ckv

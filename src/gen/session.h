@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "gen/cached_steps.h"
 #include "gen/generation.h"
 #include "model/decoder.h"
 
@@ -26,12 +28,24 @@ class GenerationSession {
   int64_t num_computed() const { return num_computed_; }
 
  private:
+  // The engine's steps, kept from turn to turn: what it has recorded serves as long as it chooses
+  // in the same way.
+  struct Engine {
+    SamplingOptions sampling;
+    bool chooses;
+    int64_t num_ids;
+    ChoiceState state;
+    std::unique_ptr<CachedSteps> steps;
+  };
+
   bool CacheBegins(const std::vector<int32_t>& text) const;
+  void PrepareEngine(const GenerateOptions& options, bool chooses, int64_t num_ids);
 
   Decoder& decoder_;
   int64_t max_tokens_;
   KvCache cache_;
   std::vector<int32_t> cached_;  // the tokens in the cache
+  Engine engine_ = {};
   int64_t num_computed_ = 0;
 };
 

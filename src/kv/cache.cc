@@ -156,6 +156,11 @@ std::vector<AttentionScope> KvCache::Scopes() const {
   return scopes;
 }
 
+Tensor KvCache::StageTarget(const Store& store) const {
+  if (step_ || !InOrder(Policy(store))) return {};
+  return store.memory.narrow(2, host_lengths_.front(), call_tokens_);
+}
+
 void KvCache::Stage(Store& store, const Tensor& fresh) {
   CKV_CHECK(store.used, "a layer without readers staged keys or values");
   at::NoGradGuard no_grad;
@@ -163,7 +168,8 @@ void KvCache::Stage(Store& store, const Tensor& fresh) {
   if (step_) {
     WriteSlot(store, fresh);
   } else if (InOrder(Policy(store))) {
-    store.memory.narrow(2, host_lengths_.front(), call_tokens_).copy_(fresh);
+    const Tensor target = StageTarget(store);
+    if (fresh.data_ptr() != target.data_ptr()) target.copy_(fresh);
   } else {
     store.staged = fresh.detach();
   }

@@ -90,6 +90,11 @@ class KvCache {
   void StageKeys(int layer, const Tensor& keys) { Stage(keys_[Index(layer)], keys); }
   void StageValues(int layer, const Tensor& values) { Stage(values_[Index(layer)], values); }
 
+  // In a call: [B, G, T, D], the place where this call's keys or values of a layer will lie, which
+  // may be written and then staged instead of a copy; undefined if there is none before Commit.
+  Tensor KeyTarget(int layer) const { return StageTarget(Used(keys_, layer)); }
+  Tensor ValueTarget(int layer) const { return StageTarget(Used(values_, layer)); }
+
   // In a call: [B, G, S, D], what the store holds of the past and what the call has staged (zeros
   // where nothing was). Scopes say who sees which: one for each policy, numbered by PolicyOf.
   Tensor Keys(int layer) { return Read(keys_[Index(layer)]); }
@@ -118,6 +123,12 @@ class KvCache {
   // Puts row `from[i]` of another cache in the place of row `to[i]`, in place.
   void ReplaceRows(const std::vector<int64_t>& to, const KvCache& other,
                    const std::vector<int64_t>& from);
+  // Rows become copies of the rows named, which take the first places; the others become empty.
+  // The memory stays, and only rows that change places are copied.
+  void CompactRows(const std::vector<int64_t>& rows);
+  // The first `rows` rows have `tokens` tokens more: somebody else has put their keys and values
+  // into their slots.
+  void CountTokens(int64_t rows, int64_t tokens);
   // Forgets all tokens.
   void Clear();
 
@@ -149,6 +160,7 @@ class KvCache {
   void Open(int64_t num_tokens, std::vector<int64_t> counts);
   bool InOrder(const SlotPolicy& policy) const { return even_ && policy.full(); }
   int64_t PastSlots(const SlotPolicy& policy) const;
+  Tensor StageTarget(const Store& store) const;
   void Stage(Store& store, const Tensor& fresh);
   void WriteSlot(Store& store, const Tensor& fresh) const;
   Tensor Read(Store& store) const;

@@ -67,8 +67,11 @@ void KvCache::CheckLike(const KvCache& other) const {
       if (!alike || !mine[i].used) continue;
       const SlotPolicy& policy = Policy(mine[i]);
       const SlotPolicy& other_policy = other.Policy(theirs[i]);
-      // Slots mean the same in two stores that keep everything, whatever their size.
-      alike = policy == other_policy || (policy.full() && other_policy.full());
+      // Slots mean the same in two stores that keep everything, whatever their size, and in one
+      // that has no more of them than a ring.
+      const bool as_ring =
+          policy.num_fixed() == 0 && other_policy.full() && other_policy.slots() <= policy.slots();
+      alike = policy == other_policy || (policy.full() && other_policy.full()) || as_ring;
     }
   };
   fits(keys_, other.keys_);
@@ -133,9 +136,35 @@ void KvCache::ReplaceRows(const std::vector<int64_t>& to, const KvCache& other,
   replace(keys_, other.keys_);
   replace(values_, other.values_);
   lengths_.index_copy_(0, target, other.lengths_.index_select(0, source));
+  const std::vector<int64_t> lengths = other.host_lengths_;  // which may be this cache's own
   for (size_t i = 0; i < to.size(); ++i) {
-    host_lengths_[static_cast<size_t>(to[i])] = other.host_lengths_[static_cast<size_t>(from[i])];
+    host_lengths_[static_cast<size_t>(to[i])] = lengths[static_cast<size_t>(from[i])];
   }
+}
+
+void KvCache::CompactRows(const std::vector<int64_t>& rows) {
+  std::vector<int64_t> to;
+  std::vector<int64_t> from;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] == static_cast<int64_t>(i)) continue;
+    to.push_back(static_cast<int64_t>(i));
+    from.push_back(rows[i]);
+  }
+  CKV_CHECK(static_cast<int64_t>(rows.size()) <= shape_.rows, rows.size(), " rows of ",
+            shape_.rows);
+  if (!to.empty()) ReplaceRows(to, *this, from);
+  const auto kept = static_cast<int64_t>(rows.size());
+  at::NoGradGuard no_grad;
+  lengths_.narrow(0, kept, shape_.rows - kept).zero_();
+  std::fill(host_lengths_.begin() + static_cast<std::ptrdiff_t>(kept), host_lengths_.end(), 0);
+}
+
+void KvCache::CountTokens(int64_t rows, int64_t tokens) {
+  CKV_CHECK(call_tokens_ == 0, "a call is open");
+  CKV_CHECK(rows >= 0 && rows <= shape_.rows && tokens >= 0, rows, " rows of ", shape_.rows);
+  at::NoGradGuard no_grad;
+  lengths_.narrow(0, 0, rows).add_(tokens);
+  for (int64_t row = 0; row < rows; ++row) host_lengths_[static_cast<size_t>(row)] += tokens;
 }
 
 void KvCache::Clear() {

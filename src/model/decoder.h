@@ -75,7 +75,8 @@ struct DecoderRun {
   // checkpoint_layers, last_only, or padding in a cache.
   std::vector<Tensor>* layer_outputs = nullptr;
 
-  // Whether layers run in few operations (model/decoder_fused.cc), where they have no biases.
+  // Whether layers run in few operations: in training (model/decoder_fused.cc) where they have no
+  // biases; without gradient (model/decoder_inference.cc) unless layer_outputs are wanted.
   enum class Fusing {
     kAuto,  // where there are kernels for it: on a GPU, in 16 bits
     kNever,
@@ -109,9 +110,9 @@ class DecoderImpl : public torch::nn::Module {
   KvCache NewCache(int64_t rows, int64_t max_tokens,
                    std::optional<SinkWindow> sinks = std::nullopt) const;
 
-  // Lays weights that share their input one behind another, so that fused layers need not join
-  // them. After loading and after moving; names and values stay.
-  void PackWeights();
+  // Moves the projections that read the same input side by side in memory, where inference then
+  // takes them as one matrix. Changes nothing else; does nothing the second time.
+  void PackProjections();
 
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
@@ -148,6 +149,8 @@ class DecoderImpl : public torch::nn::Module {
   static void SettleHidden(Slots& slots);
   Tensor OutputNorm(const Tensor& hidden, const DecoderRun& run);
   void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  bool RunsInPlace(const DecoderRun& run) const;
+  void RunInPlaceLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
   Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,
                 const Slots& slots) const;
   bool Converged(const LayerGroup& group, const Slots& before, const Call& call, const Slots& slots,

@@ -31,6 +31,16 @@ void DecoderImpl::Call::StageValues(int layer, const Tensor& values, bool last_p
   if (tape != nullptr) tape->StageValues(layer, values);
 }
 
+Tensor DecoderImpl::Call::KeyTarget(int layer, bool last_pass) const {
+  const Tensor target = cache != nullptr && last_pass ? cache->KeyTarget(layer) : Tensor();
+  return target.defined() ? target : at::empty(kv_shape, options);
+}
+
+Tensor DecoderImpl::Call::ValueTarget(int layer, bool last_pass) const {
+  const Tensor target = cache != nullptr && last_pass ? cache->ValueTarget(layer) : Tensor();
+  return target.defined() ? target : at::empty(kv_shape, options);
+}
+
 const Visibility& DecoderImpl::Call::Sees(int source, bool strict, std::optional<int64_t> window,
                                           bool last) const {
   const size_t kind = reads_cache ? static_cast<size_t>(cache->PolicyOf(source)) : 0;

@@ -39,6 +39,11 @@ struct DecoderImpl::Call {
   void StageKeys(int layer, const Tensor& keys, bool last_pass) const;
   void StageValues(int layer, const Tensor& values, bool last_pass) const;
 
+  // Where a layer's keys or values of the last pass go: the cache's own memory, if it can take
+  // them; else memory of their own. [B, G, T, D]
+  Tensor KeyTarget(int layer, bool last_pass) const;
+  Tensor ValueTarget(int layer, bool last_pass) const;
+
   // Fills in who sees whom. The cache's call has begun.
   void SetScopes(const Work& work);
 
@@ -57,6 +62,7 @@ struct DecoderImpl::Call {
   KvTape* tape = nullptr;
   bool reads_cache = false;  // the cache holds a past
   bool fused = false;        // layers run in few operations
+  bool in_place = false;     // hidden states are changed in place, by nn/prefill_ops.h
   RopeTable rope;
   RopeTable last_rope;  // of the last position; undefined if nobody asks
   Tensor last_columns;  // as in Work

@@ -17,13 +17,6 @@ Tensor Rows(const Tensor& x) { return x.view({-1, x.size(-1)}); }
 
 }  // namespace
 
-void DecoderImpl::PackWeights() {
-  for (int layer = 0; layer < static_cast<int>(config_.layers()); ++layer) {
-    PackInMemory(Layer(layer).attention->InputWeights());
-    PackInMemory(Layer(layer).mlp->InputWeights());
-  }
-}
-
 const Fp8Rows& DecoderImpl::Call::InFp8(const std::vector<Tensor>& weights) const {
   int64_t rows = 0;
   for (const Tensor& weight : weights) rows += weight.size(0);
@@ -43,7 +36,7 @@ const Tensor& DecoderImpl::Call::WithoutLast(size_t slot, const Tensor& x) const
 }
 
 bool DecoderImpl::Fuses(const DecoderRun& run) const {
-  if (config_.attention_bias || config_.mlp_bias) return false;
+  if (config_.attention_bias || config_.mlp_bias || hooks_ != nullptr) return false;
   return run.fusing == DecoderRun::Fusing::kAlways ||
          (run.fusing == DecoderRun::Fusing::kAuto && HasKernels(model_->embed->weight));
 }

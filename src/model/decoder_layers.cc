@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "nn/prefill_ops.h"
+
 namespace ckv {
 
 SharedAttentionImpl::SharedAttentionImpl(const DecoderConfig& config, int layer)
@@ -79,6 +81,45 @@ Tensor SharedAttentionImpl::JoinHeads(const Tensor& mixed) const {
 Tensor SharedAttentionImpl::AttendStep(const Tensor& x, const Tensor& keys, const Tensor& values,
                                        const RopeTable& rope, const SlotSpan& span) {
   return Output(step_attention_(Queries(x, rope), keys, values, span));
+}
+
+Tensor SharedAttentionImpl::Project(const Tensor& x, const RopeTable& rope, bool queries,
+                                    const Tensor& keys, const Tensor& values) const {
+  std::vector<Tensor> weights;
+  std::vector<Tensor> biases;
+  const auto add = [&](const Projection& projection) {
+    weights.push_back(projection->weight());
+    biases.push_back(projection->bias());
+  };
+  if (queries) add(q_proj_);
+  if (keys.defined()) add(k_proj_);
+  if (values.defined()) add(v_proj_);
+  Tensor packed =
+      PackedProduct(x.reshape({-1, x.size(2)}), weights, biases).view({x.size(0), x.size(1), -1});
+  PackedHeads heads = {queries ? heads_ : 0, kv_heads_, keys, values};
+  PrefillRotate(packed, rope, head_dim_, heads);
+  if (!queries) return {};
+  return SplitHeads(packed.narrow(2, 0, heads_ * head_dim_), heads_);
+}
+
+void SharedAttentionImpl::AttendInto(const Tensor& queries, const Tensor& keys,
+                                     const Tensor& values, const Visibility& visibility,
+                                     Tensor& stream) const {
+  if (attention_ == FindAttention("sdpa")) {
+    const Tensor rest = AttentionBehindTheFirst(queries, keys, values, visibility);
+    if (rest.defined()) {
+      const int64_t rows = rest.size(0);
+      const Tensor mixed = rest.transpose(1, 2).reshape({rows, rest.size(2), heads_ * head_dim_});
+      const Tensor weight = o_proj_->weight().detach().t().unsqueeze(0);
+      stream.view({rows, -1, stream.size(1)})
+          .narrow(1, 1, rest.size(2))
+          .baddbmm_(mixed, weight.expand({rows, -1, -1}));
+      if (o_proj_->bias().defined()) stream.add_(o_proj_->bias().detach());
+      return;
+    }
+  }
+  const Tensor mixed = attention_(queries, keys, values, visibility, /*dropout=*/0.0);
+  o_proj_->AddTo(mixed.transpose(1, 2).reshape({-1, heads_ * head_dim_}), stream);
 }
 
 DecoderLayerImpl::DecoderLayerImpl(const DecoderConfig& config, int layer)

@@ -31,6 +31,15 @@ class SharedAttentionImpl : public torch::nn::Module {
   // The same for one token a row, over whole stores [B, G, slots, D].
   Tensor AttendStep(const Tensor& x, const Tensor& keys, const Tensor& values,
                     const RopeTable& rope, const SlotSpan& span);
+  // The same without gradient in packed products, as nn/prefill_ops.h does it. Fills `keys` and
+  // `values` [B, G, T, D], where they are defined; returns the layer's queries [B, H, T, D], or
+  // nothing if they are not wanted.
+  Tensor Project(const Tensor& x, const RopeTable& rope, bool queries, const Tensor& keys,
+                 const Tensor& values) const;
+  // stream [B T, C] += what Attend gives for given queries.
+  void AttendInto(const Tensor& queries, const Tensor& keys, const Tensor& values,
+                  const Visibility& visibility, Tensor& stream) const;
+
   // What Attend gives when all values are zeros, up to broadcasting; undefined = zeros.
   Tensor OutputBias() const { return o_proj_->bias(); }
 

@@ -25,7 +25,8 @@ Tensor DecoderImpl::RunPlan(const Work& work, const DecoderRun& run) {
   const Program program(config_.sharing(), plan.Steps(options));
 
   const std::shared_ptr<Call> call = Open(work);
-  call->fused = Fuses(run);
+  call->in_place = RunsInPlace(run);
+  call->fused = !call->in_place && Fuses(run);
   Slots slots(program.slots().size());
   slots[SlotMap::kHidden] = model_->embed(work.tokens);
   if (run.layer_outputs != nullptr) {
@@ -141,17 +142,23 @@ void DecoderImpl::RunOps(const Program& program, size_t begin, size_t end, const
     switch (op.kind) {
       case ProgramOp::Kind::kEnterGroup:
         SettleHidden(slots);
-        slots[SlotMap::kGroupInput] = slots[SlotMap::kHidden];
+        slots[SlotMap::kGroupInput] =
+            call.in_place ? slots[SlotMap::kHidden].clone() : slots[SlotMap::kHidden];
         break;
       case ProgramOp::Kind::kRestart:
-        slots[SlotMap::kHidden] = slots[SlotMap::kGroupInput];
+        slots[SlotMap::kHidden] =
+            call.in_place ? slots[SlotMap::kGroupInput].clone() : slots[SlotMap::kGroupInput];
         slots[SlotMap::kPending].reset();
         break;
       case ProgramOp::Kind::kGuess:
         RunGuess(op.work, call, slots);
         break;
       case ProgramOp::Kind::kLayer:
-        RunLayer(op.work, op.last_pass, call, slots);
+        if (call.in_place) {
+          RunInPlaceLayer(op.work, op.last_pass, call, slots);
+        } else {
+          RunLayer(op.work, op.last_pass, call, slots);
+        }
         break;
     }
     for (const size_t slot : op.dead) slots[slot].reset();
@@ -199,6 +206,7 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
 }
 
 void DecoderImpl::RunGuess(const LayerWork& work, const Call& call, Slots& slots) const {
+  if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
   SettleHidden(slots);
   DecoderLayerImpl& layer = Layer(work.layer);
   const Tensor normed = layer.input_norm(slots[SlotMap::kHidden]);

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 
 #include "base/error.h"
 
@@ -40,10 +41,57 @@ Tensor Fused(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& ma
       /*scale=*/std::nullopt, /*enable_gqa=*/grouped);
 }
 
+// Whether LibTorch's flash kernel serves; without gradient, for its own operation has none.
+bool FlashFits(const Tensor& q, const Visibility& visibility, double dropout) {
+  return q.is_cuda() && (q.scalar_type() == at::kHalf || q.scalar_type() == at::kBFloat16) &&
+         !at::GradMode::is_enabled() && dropout == 0.0 && q.size(3) % 8 == 0 && q.size(3) <= 256 &&
+         visibility.order_and_window();
+}
+
+// Tokens of a call from which on cuDNN's kernel, which is faster on Hopper, makes up for what it
+// takes to be set up for a shape.
+constexpr int64_t kCudnnTokens = 16384;
+constexpr int64_t kCudnnLength = 256;
+
+bool CudnnFits(const Tensor& q, const Visibility& visibility) {
+  return visibility.only_order() && visibility.past() == 0 && q.size(2) >= kCudnnLength &&
+         q.size(0) * q.size(2) >= kCudnnTokens && q.size(3) <= 128 &&
+         at::detail::getCUDAHooks().hasCuDNN();
+}
+
+Tensor CudnnAttention(const Tensor& q, const Tensor& k, const Tensor& v) {
+  return std::get<0>(at::_scaled_dot_product_cudnn_attention(
+      q, k, v, /*attn_bias=*/{}, /*compute_log_sumexp=*/false, /*dropout_p=*/0.0,
+      /*is_causal=*/true));
+}
+
+// The flash kernel counts its causal order from the last key, so that a past, hidden own positions
+// and windows need no mask. Queries that see nothing get 0.
+Tensor FlashAttention(const Tensor& q, const Tensor& k, const Tensor& v,
+                      const Visibility& visibility) {
+  // Without its last key, each query sees one less of the causal order.
+  const int64_t keys = visibility.num_keys() - (visibility.strict() ? 1 : 0);
+  std::optional<int64_t> before;  // keys seen in front of the last one
+  if (visibility.window().has_value()) {
+    before = *visibility.window() - (visibility.strict() ? 2 : 1);
+  }
+  if (keys == 0 || before.value_or(0) < 0) return at::zeros_like(q);
+  const Tensor out = std::get<0>(at::_flash_attention_forward(
+      q.transpose(1, 2), k.narrow(2, 0, keys).transpose(1, 2), v.narrow(2, 0, keys).transpose(1, 2),
+      {}, {}, q.size(2), keys, /*dropout_p=*/0.0,
+      /*is_causal=*/true, /*return_debug_mask=*/false, /*scale=*/std::nullopt, before,
+      before.has_value() ? std::optional<int64_t>(0) : std::nullopt));
+  return out.transpose(1, 2);
+}
+
 Tensor SdpaAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                      const Visibility& visibility, double dropout) {
   const int64_t num_queries = visibility.num_queries();
   const int64_t past = visibility.past();
+  if (FlashFits(q, visibility, dropout) && !CudnnFits(q, visibility)) {
+    return FlashAttention(q, k, v, visibility);
+  }
+  const bool cudnn = FlashFits(q, visibility, dropout);
   if (visibility.only_order() && num_queries == 1) {
     // One query at the end: its keys are simply the first ones.
     const int64_t visible = visibility.strict() ? past : past + 1;
@@ -51,11 +99,14 @@ Tensor SdpaAttention(const Tensor& q, const Tensor& k, const Tensor& v,
     return Fused(q, k.narrow(2, 0, visible), v.narrow(2, 0, visible), {}, dropout, false);
   }
   if (visibility.only_order() && past == 0) {
-    if (!visibility.strict()) return Fused(q, k, v, {}, dropout, true);
+    const auto causal = [&](const Tensor& queries, const Tensor& keys, const Tensor& values) {
+      return cudnn ? CudnnAttention(queries, keys, values)
+                   : Fused(queries, keys, values, {}, dropout, true);
+    };
+    if (!visibility.strict()) return causal(q, k, v);
     // Strict causal = causal with the queries moved up by one: no mask, and the fast kernels apply.
     const int64_t rest = num_queries - 1;
-    const Tensor out =
-        Fused(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest), {}, dropout, true);
+    const Tensor out = causal(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest));
     return at::constant_pad_nd(out, {0, 0, 1, 0});
   }
   return visibility.HideBlindRows(Fused(q, k, v, visibility.mask(), dropout, false));
@@ -78,8 +129,8 @@ Visibility::Visibility(const AttentionScope& scope, bool strict, std::optional<i
   const bool indices = !scope_.key_positions.defined();
   // The first key lies num_keys - 1 before the last query.
   if (indices && window_.has_value() && *window_ >= scope_.num_keys()) window_.reset();
-  only_order_ = indices && !window_.has_value() && !scope_.key_mask.defined() &&
-                !scope_.query_segments.defined();
+  order_and_window_ = indices && !scope_.key_mask.defined() && !scope_.query_segments.defined();
+  only_order_ = order_and_window_ && !window_.has_value();
 }
 
 const Tensor& Visibility::mask() const {
@@ -148,6 +199,14 @@ const Visibility& VisibilitySet::Get(bool strict, std::optional<int64_t> window)
 
 Tensor CausalSdpa(const Tensor& q, const Tensor& k, const Tensor& v, double dropout) {
   return Fused(q, k, v, {}, dropout, /*causal=*/true);
+}
+
+Tensor AttentionBehindTheFirst(const Tensor& q, const Tensor& k, const Tensor& v,
+                               const Visibility& visibility) {
+  if (!visibility.strict() || !FlashFits(q, visibility, 0.0) || !CudnnFits(q, visibility))
+    return {};
+  const int64_t rest = q.size(2) - 1;
+  return CudnnAttention(q.narrow(2, 1, rest), k.narrow(2, 0, rest), v.narrow(2, 0, rest));
 }
 
 AttentionFn FindAttention(const std::string& name) {

@@ -58,6 +58,11 @@ class Visibility {
   // True if only the order of indices decides: no padding, no documents, no window that bites.
   bool only_order() const { return only_order_; }
 
+  // True if only the order of indices and a window decide. The window is that of the layer, or
+  // nullopt where it hides nothing.
+  bool order_and_window() const { return order_and_window_; }
+  const std::optional<int64_t>& window() const { return window_; }
+
   // [1 or B, 1, T, S] bool, true = visible. A row without visible keys is all true here, so that no
   // kernel meets an empty row; HideBlindRows repairs the output.
   const Tensor& mask() const;
@@ -72,6 +77,7 @@ class Visibility {
   bool strict_;
   std::optional<int64_t> window_;
   bool only_order_;
+  bool order_and_window_;
   mutable Tensor mask_;
   mutable Tensor sighted_;  // [1 or B, 1, T, 1] bool: sees a key; undefined = every query does
 };
@@ -95,6 +101,12 @@ using AttentionFn = Tensor (*)(const Tensor& q, const Tensor& k, const Tensor& v
 
 // Plain causal attention of as many queries as keys by LibTorch's fused kernels; shapes as above.
 Tensor CausalSdpa(const Tensor& q, const Tensor& k, const Tensor& v, double dropout);
+
+// Where a prompt without past hides each query's own key in a kernel that sees in causal order: the
+// outputs [B, H, T - 1, D] of all queries but the first, which sees nothing. Undefined where no
+// such kernel serves. Without gradient; as "sdpa".
+Tensor AttentionBehindTheFirst(const Tensor& q, const Tensor& k, const Tensor& v,
+                               const Visibility& visibility);
 
 // Kernels by name: "reference" (plain maths, softmax in at least fp32) and "sdpa" (LibTorch's fused
 // kernels). Throws ConfigError for another name.

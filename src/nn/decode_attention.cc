@@ -89,10 +89,16 @@ Tensor ComposedDecodeAttention(const DecodeAttentionArgs& args) {
 
   const int64_t groups = args.keys.size(1);
   const Tensor q = args.q.to(maths).view({batch, groups, -1, args.q.size(2)});  // [B, G, H/G, D]
-  const Tensor keys = Gather(args.keys, positions).to(maths);
+  // Without a window a store that never wraps holds position t in slot t.
+  const bool in_order = args.window == 0 && !args.starts.defined() && args.keys.size(2) == most &&
+                        args.values.size(2) == most;
+  const Tensor keys =
+      (in_order ? args.keys.narrow(0, 0, batch) : Gather(args.keys, positions)).to(maths);
   // Hidden slots may hold anything, and 0 times that is not always 0.
   const Tensor values =
-      Gather(args.values, positions).to(maths).masked_fill(hidden.view({batch, 1, most, 1}), 0.0);
+      (in_order ? args.values.narrow(0, 0, batch) : Gather(args.values, positions))
+          .to(maths)
+          .masked_fill(hidden.view({batch, 1, most, 1}), 0.0);
   const Tensor scores =
       at::matmul(q, keys.transpose(2, 3)) / std::sqrt(static_cast<double>(args.q.size(2)));
   const Tensor mask = hidden.view({batch, 1, 1, most});

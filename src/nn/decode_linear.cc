@@ -21,6 +21,10 @@ bool IsSmallBatch(const Tensor& x) {
   return HasKernels(x) && kernels::FitsSmallBatch(x.size(0), x.size(1));
 }
 
+bool IsMediumBatch(const Tensor& x) {
+  return HasKernels(x) && kernels::FitsMediumBatch(x.size(0), x.size(1));
+}
+
 kernels::SmallBatchParams SmallBatchParamsOf(const Tensor& x, const DecodeLinear& linear,
                                              kernels::Epilogue epilogue) {
   kernels::SmallBatchParams params = {};
@@ -35,6 +39,18 @@ kernels::SmallBatchParams SmallBatchParamsOf(const Tensor& x, const DecodeLinear
   params.n = static_cast<int>(linear.weight.size(0));
   params.k = static_cast<int>(linear.weight.size(1));
   return params;
+}
+
+// The product of a medium batch, its norm in front of it.
+void MediumProduct(const Tensor& x, kernels::SmallBatchParams params, const DecodeLinear& linear,
+                   DecodeLinearScratch* scratch) {
+  if (linear.norm_weight.defined()) {
+    Tensor normed = scratch->Normed(x.size(0));
+    RmsNormInto(x, linear.norm_weight, linear.epsilon, normed);
+    params.x = normed.data_ptr();
+    params.norm_weight = nullptr;
+  }
+  kernels::MediumBatchProduct(params, CurrentStream());
 }
 #endif
 
@@ -72,6 +88,12 @@ void Project(const Tensor& x, const DecodeLinear& linear, DecodeLinearScratch& s
     kernels::SmallBatchProduct(params, CurrentStream());
     return;
   }
+  if (IsMediumBatch(x)) {
+    kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kStore);
+    params.out = out.data_ptr();
+    MediumProduct(x, params, linear, &scratch);
+    return;
+  }
 #endif
   ComposedProject(x, linear, scratch, out);
 }
@@ -86,6 +108,12 @@ void ProjectAdd(const Tensor& x, const DecodeLinear& linear, Tensor& stream) {
     kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kAdd);
     params.out = stream.data_ptr();
     kernels::SmallBatchProduct(params, CurrentStream());
+    return;
+  }
+  if (IsMediumBatch(x)) {
+    kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kAdd);
+    params.out = stream.data_ptr();
+    MediumProduct(x, params, linear, nullptr);
     return;
   }
 #endif
@@ -106,6 +134,13 @@ void ProjectGate(const Tensor& x, const DecodeLinear& linear, const std::string&
     kernels::SmallBatchProduct(params, CurrentStream());
     return;
   }
+  if (IsMediumBatch(x) && outputs % 2 == 0) {
+    kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kGate);
+    params.out = out.data_ptr();
+    params.activation = ActivationOf(activation);
+    MediumProduct(x, params, linear, &scratch);
+    return;
+  }
 #endif
   Tensor product = scratch.Product(x.size(0), outputs);
   ComposedProject(x, linear, scratch, product);
@@ -123,6 +158,12 @@ void ProjectRotate(const Tensor& x, const DecodeLinear& linear, DecodeLinearScra
     kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kRotate);
     params.rotate = RotateParamsOf(target);
     kernels::SmallBatchProduct(params, CurrentStream());
+    return;
+  }
+  if (IsMediumBatch(x)) {
+    kernels::SmallBatchParams params = SmallBatchParamsOf(x, linear, kernels::Epilogue::kRotate);
+    params.rotate = RotateParamsOf(target);
+    MediumProduct(x, params, linear, &scratch);
     return;
   }
 #endif

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "nn/joined.h"
 #include "nn/kernel_call.h"
 
 #ifdef CKV_HAVE_CUDA
@@ -22,25 +23,12 @@ int64_t TotalRows(at::TensorList weights) {
   return rows;
 }
 
-bool LieInARow(at::TensorList weights) {
-  int64_t next = weights.front().storage_offset();
-  for (const Tensor& weight : weights) {
-    if (!weight.is_contiguous() || !weight.storage().is_alias_of(weights.front().storage()) ||
-        weight.storage_offset() != next) {
-      return false;
-    }
-    next += weight.numel();
-  }
-  return true;
-}
-
 // [sum of N_i, K], without gradient.
 Tensor AsOneMatrix(at::TensorList weights) {
   at::NoGradGuard no_grad;
   if (weights.size() == 1) return weights.front().detach();
-  if (!LieInARow(weights)) return at::cat(weights, 0);
-  const int64_t columns = weights.front().size(1);
-  return weights.front().detach().as_strided({TotalRows(weights), columns}, {columns, 1});
+  const Tensor joined = JoinedView(weights.vec());
+  return joined.defined() ? joined : at::cat(weights, 0);
 }
 
 Tensor AsRows(const Tensor& x) { return x.reshape({-1, x.size(-1)}); }
@@ -336,20 +324,6 @@ void CheckProduct(const Tensor& x, at::TensorList weights) {
 }
 
 }  // namespace
-
-void PackInMemory(const std::vector<Tensor>& weights) {
-  if (ArePacked(weights)) return;
-  at::NoGradGuard no_grad;
-  const Tensor packed = AsOneMatrix(weights);
-  int64_t row = 0;
-  for (const Tensor& weight : weights) {
-    Tensor parameter = weight;
-    parameter.set_data(packed.narrow(0, row, weight.size(0)));
-    row += weight.size(0);
-  }
-}
-
-bool ArePacked(const std::vector<Tensor>& weights) { return LieInARow(weights); }
 
 Tensor PackedLinear(const Tensor& x, const std::vector<Tensor>& weights) {
   CheckProduct(x, weights);

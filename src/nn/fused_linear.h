@@ -2,7 +2,7 @@
 // and the gated unit of the feed-forward block. Each has a gradient of its own.
 //
 // The weights stay parameters of their own, under their own names. Where they lie one behind
-// another in memory (PackInMemory) the product reads them as one matrix; elsewhere they are joined
+// another in memory (nn/joined.h) the product reads them as one matrix; elsewhere they are joined
 // first. On a GPU in bf16 and fp16 rotation and gate are one kernel each way
 // (nn/cuda/fused_heads.cu, fused_gate.cu); elsewhere they are composed of LibTorch's operations.
 #pragma once
@@ -18,11 +18,6 @@
 namespace ckv {
 
 using at::Tensor;
-
-// Lays the weights [N_i, K] one behind another and makes them views of that memory. Their values
-// stay, their old memory is let go.
-void PackInMemory(const std::vector<Tensor>& weights);
-bool ArePacked(const std::vector<Tensor>& weights);
 
 // x [..., K], weights [N_i, K] -> [..., sum of N_i]: the products side by side.
 Tensor PackedLinear(const Tensor& x, const std::vector<Tensor>& weights);

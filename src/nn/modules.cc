@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
+#include "nn/prefill_ops.h"
 
 namespace ckv {
 
@@ -13,6 +14,11 @@ ProjectionImpl::ProjectionImpl(int64_t in, int64_t out, bool with_bias) {
 
 Tensor ProjectionImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
 
+void ProjectionImpl::AddTo(const Tensor& x, Tensor& y) const {
+  y.addmm_(x, weight_.detach().t());
+  if (bias_.defined()) y.add_(bias_.detach());
+}
+
 RmsNormImpl::RmsNormImpl(int64_t width, double epsilon) : epsilon_(epsilon) {
   weight_ = register_parameter("weight", at::empty({width}));
 }
@@ -21,23 +27,39 @@ Tensor RmsNormImpl::forward(const Tensor& x) {
   return at::rms_norm(x, {weight_.size(0)}, weight_, epsilon_);
 }
 
+Tensor RmsNormImpl::Inference(const Tensor& x) const {
+  return PrefillNorm(x, weight_.detach(), epsilon_);
+}
+
 GatedMlpImpl::GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation,
                            bool with_bias)
-    : activation_(activation == "silu"   ? Activation::kSilu
-                  : activation == "gelu" ? Activation::kGelu
-                                         : Activation::kGeluTanh),
+    : activation_(activation),
       gate_(register_module("gate_proj", Projection(width, inner, with_bias))),
       up_(register_module("up_proj", Projection(width, inner, with_bias))),
       down_(register_module("down_proj", Projection(inner, width, with_bias))) {}
 
 Tensor GatedMlpImpl::forward(const Tensor& x) {
   Tensor gate = gate_(x);
-  if (activation_ == Activation::kSilu) {
+  if (activation_ == "silu") {
     gate = at::silu(gate);
   } else {
-    gate = at::gelu(gate, activation_ == Activation::kGelu ? "none" : "tanh");
+    gate = at::gelu(gate, activation_ == "gelu" ? "none" : "tanh");
   }
   return down_(gate * up_(x));
+}
+
+void GatedMlpImpl::AddTo(const Tensor& x, Tensor& y) const {
+  static const int64_t kRows =
+      std::getenv("CKV_MLP_ROWS") ? std::atoll(std::getenv("CKV_MLP_ROWS")) : 1 << 30;
+  const Tensor inner = at::empty({x.size(0), gate_->weight().size(0)}, x.options());
+  for (int64_t row = 0; row < x.size(0); row += kRows) {
+    const int64_t rows = std::min(kRows, x.size(0) - row);
+    const Tensor packed = PackedProduct(x.narrow(0, row, rows), {gate_->weight(), up_->weight()},
+                                        {gate_->bias(), up_->bias()});
+    Tensor part = inner.narrow(0, row, rows);
+    PrefillGate(packed, activation_, part);
+  }
+  down_->AddTo(inner, y);
 }
 
 }  // namespace ckv

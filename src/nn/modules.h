@@ -19,6 +19,8 @@ class ProjectionImpl : public torch::nn::Module {
  public:
   ProjectionImpl(int64_t in, int64_t out, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., in] -> [..., out]
+  // y += forward(x), in place and without gradient. x [N, in], y [N, out]
+  void AddTo(const Tensor& x, Tensor& y) const;
   const Tensor& weight() const { return weight_; }
   const Tensor& bias() const { return bias_; }  // undefined without bias
 
@@ -35,6 +37,8 @@ class RmsNormImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
   const Tensor& weight() const { return weight_; }
   double epsilon() const { return epsilon_; }
+  // The same without gradient, as nn/prefill_ops.h does it.
+  Tensor Inference(const Tensor& x) const;
 
  private:
   Tensor weight_;
@@ -47,14 +51,15 @@ class GatedMlpImpl : public torch::nn::Module {
  public:
   GatedMlpImpl(int64_t width, int64_t inner, const std::string& activation, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., C] -> [..., C]
+  // y += forward(x), in place and without gradient, as nn/prefill_ops.h does it. [N, C]
+  void AddTo(const Tensor& x, Tensor& y) const;
 
   // gate and up, whose products share their input; and down.
   std::vector<Tensor> InputWeights() const { return {gate_->weight(), up_->weight()}; }
   const Tensor& output_weight() const { return down_->weight(); }
 
  private:
-  enum class Activation { kSilu, kGelu, kGeluTanh };
-  Activation activation_;
+  std::string activation_;
   Projection gate_{nullptr};
   Projection up_{nullptr};
   Projection down_{nullptr};

@@ -60,8 +60,8 @@ TEST_F(BenchPrefillTest, APlainModelIsExactInEveryOrder) {
 }
 
 TEST_F(BenchPrefillTest, RefusesWhatCannotRun) {
-  EXPECT_EQ(CkvError(2, Bench("cyclic", {"--passes", "7"})),
-            "--passes: '7' is not M,B with both in 0 to 4096, as in 7,2");
+  EXPECT_EQ(CkvError(2, Bench("cyclic", {"--passes", "7;2"})),
+            "--passes: '7;2' is not N passes in all (N >= 1) nor M,B (M >= 0, B >= 1)");
   EXPECT_EQ(CkvError(2, Bench("cyclic", {}, "65")),
             "--tokens: 65, but the model takes at most 64 (max_position_embeddings)");
   EXPECT_EQ(CkvError(2, Bench("cyclic", {"--set", "a=b"})),

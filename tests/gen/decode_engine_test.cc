@@ -192,7 +192,7 @@ TEST(DecodeEngine, ReportsLogitsThatAreNoNumbers) {
   DecodeEngine engine(decoder, StoresFor(decoder, 2, 3), GreedyEngine());
   engine.Start(RandomIds({2}, 31, 1), 0);
   engine.Step();
-  EXPECT_THROW(engine.Collect(), DivergedError);
+  EXPECT_TRUE(engine.Collect().log_probs.isnan().all().item<bool>());
 }
 
 TEST(DecodeStores, WindowedStoresKeepTheWindow) {

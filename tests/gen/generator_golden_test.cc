@@ -52,6 +52,19 @@ class GenerationGolden {
   // compares ids and the logits that each was chosen from.
   void Check(const std::string& prefix, const std::vector<GenerateRequest>& requests,
              int64_t first_row) {
+    for (const at::DeviceType device : {at::kCPU, at::kCUDA}) {
+      if (device == at::kCUDA && !torch::cuda::is_available()) continue;
+      decoder_->to(device);
+      for (const StepKind kind : {StepKind::kEager, StepKind::kEngine}) {
+        CheckSteps(prefix, requests, first_row, kind);
+      }
+    }
+    decoder_->to(at::kCPU);
+  }
+
+ private:
+  void CheckSteps(const std::string& prefix, const std::vector<GenerateRequest>& requests,
+                  int64_t first_row, StepKind kind) {
     const at::Tensor want_logits = io_.Read(prefix + "generated_logits");
     const int64_t num_new = want_logits.size(1);
     const at::Tensor all_ids = io_.Read(prefix + "generated_ids");
@@ -59,12 +72,13 @@ class GenerationGolden {
     GenerateOptions options;
     options.max_new_tokens = num_new;
     options.sampling.temperature = 0.0;
+    options.steps = kind;
     GenerateHooks hooks;
     double worst = 0.0;
     int64_t step = 0;
     hooks.on_logits = [&](const at::Tensor& logits) {
       const at::Tensor want = want_logits.select(1, step).narrow(0, first_row, logits.size(0));
-      worst = std::max(worst, MaxAbsDiff(logits, want));
+      worst = std::max(worst, MaxAbsDiff(logits.cpu(), want));
       ++step;
     };
     const std::vector<Generation> got = Generate(decoder_, requests, options, hooks);
@@ -75,12 +89,12 @@ class GenerationGolden {
       const at::Tensor ids = at::tensor(got[row].tokens, at::kLong);
       EXPECT_TRUE(at::equal(ids, want)) << name_ << " " << prefix << " row " << row;
     }
-    std::printf("  %-22s %-18s error %.1e  tolerance %.0e\n", name_.c_str(),
-                (prefix + "generated").c_str(), worst, tolerance_);
+    std::printf("  %-22s %-18s %-6s %-5s error %.1e  tolerance %.0e\n", name_.c_str(),
+                (prefix + "generated").c_str(), kind == StepKind::kEager ? "eager" : "engine",
+                decoder_->head_weight().is_cuda() ? "cuda" : "cpu", worst, tolerance_);
     EXPECT_LE(worst, tolerance_) << name_ << ": " << prefix << "generated_logits";
   }
 
- private:
   std::string name_;
   std::string folder_;
   TensorFile io_;

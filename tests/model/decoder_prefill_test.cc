@@ -5,7 +5,6 @@
 
 #include "model/decoder.h"
 #include "model/packed_rows.h"
-#include "model/prefill.h"
 #include "tests/model/sample_specs.h"
 #include "tests/model/tiny_decoder.h"
 #include "tests/temp_dir.h"
@@ -230,40 +229,6 @@ TEST(DecoderPrefill, RunsTheFlopsThatTheCostModelCounts) {
     }
   }
   at::removeCallback(handle);
-}
-
-TEST(PrefillOptions, BecomeARun) {
-  PrefillOptions options;
-  EXPECT_EQ(options.Run().order, Order::kConfig);
-  EXPECT_FALSE(options.Run().forward_passes.has_value());
-  options.order = "chunked";
-  options.passes = "12,3";
-  options.tolerance = 0.5;
-  options.chunk_tokens = 7;
-  const DecoderRun run = options.Run();
-  EXPECT_EQ(run.order, Order::kChunked);
-  EXPECT_EQ(run.forward_passes, 12);
-  EXPECT_EQ(run.backward_passes, 3);
-  EXPECT_EQ(run.tolerance, 0.5);
-  EXPECT_EQ(run.chunk_tokens, 7);
-}
-
-TEST(PrefillOptions, RefuseWhatMeansNothing) {
-  const auto error = [](auto change) {
-    PrefillOptions options;
-    change(options);
-    return ErrorOf([&] { options.Run(); });
-  };
-  EXPECT_EQ(error([](PrefillOptions& o) { o.order = "parallel"; }),
-            "2: --prefill: 'parallel' is not one of auto, iterative, sequential, chunked");
-  for (const char* passes : {"7", "7,", ",2", "7,2,1", "-1,2", "5000,1", "x,2", "7, 2"}) {
-    EXPECT_EQ(error([&](PrefillOptions& o) { o.passes = passes; }),
-              Str("2: --passes: '", passes, "' is not M,B with both in 0 to 4096, as in 7,2"));
-  }
-  EXPECT_EQ(error([](PrefillOptions& o) { o.tolerance = -0.5; }),
-            "2: --tolerance: -0.5, but must be >= 0");
-  EXPECT_EQ(error([](PrefillOptions& o) { o.chunk_tokens = 0; }),
-            "2: --chunk: 0, but must be >= 1");
 }
 
 TEST(PackedRows, MovesRealTokensToTheFront) {

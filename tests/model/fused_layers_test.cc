@@ -51,7 +51,7 @@ TEST_P(FusedLayersTest, ChangeNeitherResultsNorGradients) {
     DecoderInput documents = input;
     documents.segments = at::arange(18).view({2, 9}).div(5, "floor");
     for (const bool packed : {false, true}) {
-      if (packed) decoder->PackWeights();
+      if (packed) decoder->PackProjections();
       for (const int64_t forward : {0, 1, 3}) {
         for (const int64_t checkpoint : {0, 3}) {
           DecoderRun plain;
@@ -139,7 +139,7 @@ TEST_P(FusedLayersGpuTest, AreAsExactAsPlainLayers) {
   Decoder low(config);
   low->InitializeWeights(0);
   low->to(at::kCUDA, at::kBFloat16);
-  low->PackWeights();
+  low->PackProjections();
   {
     at::NoGradGuard no_grad;  // the same rounded weights in both
     const auto from = NamedParameters(*low);

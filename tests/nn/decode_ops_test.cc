@@ -174,7 +174,7 @@ TEST_P(DecodeOpsTest, GreedyChoiceShowsWhatIsNoNumber) {
 
 // --- Products, around the batch sizes and widths at which their kernel changes.
 
-constexpr int64_t kBatches[] = {1, 2, 5, 8, 9, 40};
+constexpr int64_t kBatches[] = {1, 2, 5, 8, 9, 40, 64, 128, 129};
 
 // The error of a sum of K products in the dtype's rounding, with some room.
 class DecodeLinearTest : public DecodeOpsTest {
@@ -200,14 +200,14 @@ class DecodeLinearTest : public DecodeOpsTest {
   }
   double Tolerance() const { return 4.0 * GetParam().tolerance; }
   DecodeLinearScratch Scratch(int64_t width, int64_t outputs) const {
-    return DecodeLinearScratch(40, width, outputs, Options());
+    return DecodeLinearScratch(129, width, outputs, Options());
   }
 };
 
 TEST_P(DecodeLinearTest, ProjectIsTheProduct) {
   for (const int64_t batch : kBatches) {
     for (const auto& [outputs, inputs] : std::vector<std::pair<int64_t, int64_t>>{
-             {16, 32}, {31, 24}, {1000, 96}, {4500, 2048}, {2048, 5632}}) {
+             {16, 32}, {31, 24}, {31, 64}, {1000, 96}, {200, 128}, {4500, 2048}, {2048, 5632}}) {
       if (GetParam().device == at::kCPU && outputs * inputs > 200000) continue;  // slow there
       for (const bool norm : {false, true}) {
         const DecodeLinear linear = Linear(outputs, inputs, norm, /*bias=*/norm);
@@ -225,12 +225,14 @@ TEST_P(DecodeLinearTest, ProjectIsTheProduct) {
 TEST_P(DecodeLinearTest, ProjectAddAddsToTheStream) {
   for (const int64_t batch : kBatches) {
     for (const bool bias : {false, true}) {
-      const DecodeLinear linear = Linear(192, 352, false, bias);
-      const Tensor x = Random({batch, 352}, 8);
-      Tensor stream = Random({batch, 192}, 9);
-      const Tensor want = stream.to(at::kDouble) + Product(x, linear);
-      ProjectAdd(x, linear, stream);
-      EXPECT_LT(Error(stream, want), Tolerance()) << batch;
+      for (const int64_t inputs : {352, 384}) {
+        const DecodeLinear linear = Linear(192, inputs, false, bias);
+        const Tensor x = Random({batch, inputs}, 8);
+        Tensor stream = Random({batch, 192}, 9);
+        const Tensor want = stream.to(at::kDouble) + Product(x, linear);
+        ProjectAdd(x, linear, stream);
+        EXPECT_LT(Error(stream, want), Tolerance()) << batch;
+      }
     }
   }
 }
@@ -238,27 +240,31 @@ TEST_P(DecodeLinearTest, ProjectAddAddsToTheStream) {
 TEST_P(DecodeLinearTest, ProjectGateIsGateOfTheProduct) {
   for (const int64_t batch : kBatches) {
     for (const bool bias : {false, true}) {
-      const DecodeLinear linear = Linear(2 * 344, 96, true, bias);
-      const Tensor x = Random({batch, 96}, 8);
-      DecodeLinearScratch scratch = Scratch(96, 2 * 344);
-      Tensor out = Garbage({batch, 344});
-      ProjectGate(x, linear, "silu", scratch, out);
-      const Tensor y = Product(x, linear);
-      EXPECT_LT(Error(out, at::silu(y.narrow(1, 0, 344)) * y.narrow(1, 344, 344)), Tolerance())
-          << batch;
+      for (const int64_t inputs : {96, 192}) {
+        const DecodeLinear linear = Linear(2 * 344, inputs, true, bias);
+        const Tensor x = Random({batch, inputs}, 8);
+        DecodeLinearScratch scratch = Scratch(inputs, 2 * 344);
+        Tensor out = Garbage({batch, 344});
+        ProjectGate(x, linear, "silu", scratch, out);
+        const Tensor y = Product(x, linear);
+        EXPECT_LT(Error(out, at::silu(y.narrow(1, 0, 344)) * y.narrow(1, 344, 344)), Tolerance())
+            << batch;
+      }
     }
   }
 }
 
 TEST_P(DecodeLinearTest, ProjectRotateStoresTheRotatedProduct) {
-  for (const int64_t batch : {1, 3, 8, 9}) {
+  for (const int64_t batch : {1, 3, 8, 9, 33, 70}) {
     for (const int64_t head_dim : {32, 64, 80, 256}) {
       for (const bool with_keys : {false, true}) {
         for (const bool with_values : {false, true}) {
+          const int64_t inputs = with_keys == with_values ? 192 : 96;
           RotateTarget target = Target(batch, 6, 2, head_dim, with_keys, with_values);
-          const DecodeLinear linear = Linear(target.packed_heads() * head_dim, 96, true, with_keys);
-          const Tensor x = Random({batch, 96}, 8);
-          DecodeLinearScratch scratch = Scratch(96, target.packed_heads() * head_dim);
+          const DecodeLinear linear =
+              Linear(target.packed_heads() * head_dim, inputs, true, with_keys);
+          const Tensor x = Random({batch, inputs}, 8);
+          DecodeLinearScratch scratch = Scratch(inputs, target.packed_heads() * head_dim);
           ProjectRotate(x, linear, scratch, target);
           ExpectRotated(Product(x, linear).cpu().view({batch, -1, head_dim}), target, Tolerance());
         }

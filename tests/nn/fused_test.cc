@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "nn/fused_linear.h"
 #include "nn/fused_norm.h"
+#include "nn/joined.h"
 #include "nn/loss.h"
 #include "tests/gpu.h"
 #include "tests/tensors.h"
@@ -174,8 +175,9 @@ TEST_P(FusedTest, PackedLinearIsTheProductsSideBySide) {
         {Random({2, 9, 48}, 1), Random({16, 48}, 2, 0.2), Random({40, 48}, 3, 0.2)},
         [&](const Tensors& in) -> Tensors {
           const Tensors weights = {in[1], in[2]};
-          if (packed) PackInMemory(weights);
-          EXPECT_EQ(ArePacked(weights), packed);
+          if (packed) JoinInPlace(weights);
+          EXPECT_EQ(weights.size() == 1 || JoinedView(weights).defined(),
+                    packed || weights.size() == 1);
           return {PackedLinear(in[0], weights)};
         },
         [](const Tensors& in) -> Tensors {
@@ -298,15 +300,14 @@ const FusedPlace kFusedGpu[] = {{at::kCUDA, at::kBFloat16, 8e-3}, {at::kCUDA, at
 INSTANTIATE_TEST_SUITE_P(Cpu, FusedTest, ::testing::ValuesIn(kFusedCpu));
 INSTANTIATE_TEST_SUITE_P(Gpu, FusedTest, ::testing::ValuesIn(kFusedGpu));
 
-TEST(Fused, PackInMemoryKeepsValuesAndNames) {
+TEST(Fused, JoiningKeepsValuesAndLeaves) {
   const Tensor a = RandomTensor({3, 4}, 1).requires_grad_(true);
   const Tensor b = RandomTensor({2, 4}, 2).requires_grad_(true);
   const Tensor a_before = a.detach().clone();
   const Tensor b_before = b.detach().clone();
-  EXPECT_FALSE(ArePacked({a, b}));
-  PackInMemory({a, b});
-  EXPECT_TRUE(ArePacked({a, b}));
-  EXPECT_FALSE(ArePacked({b, a}));
+  JoinInPlace({a, b});
+  EXPECT_TRUE(JoinedView({a, b}).defined());
+  EXPECT_FALSE(JoinedView({b, a}).defined());
   EXPECT_TRUE(at::equal(a, a_before));
   EXPECT_TRUE(at::equal(b, b_before));
   EXPECT_TRUE(a.is_leaf() && a.requires_grad());

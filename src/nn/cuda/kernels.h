@@ -76,6 +76,12 @@ void SmallBatchProduct(const SmallBatchParams& params, CUstream_st* stream);
 // Shared memory that a product of these sizes needs is there.
 bool FitsSmallBatch(int64_t batch, int64_t k);
 
+// The same for more rows, up to kMaxMediumBatch, without a norm.
+constexpr int kMaxMediumBatch = 128;
+void MediumBatchProduct(const SmallBatchParams& params, CUstream_st* stream);
+// The device has clusters, and there is a kernel for these sizes.
+bool FitsMediumBatch(int64_t batch, int64_t k);
+
 // nn/decode_ops.h.
 struct RmsNormParams {
   HalfType type;

@@ -1,0 +1,431 @@
+// y = x W^T for 9 to 128 rows of x: bound by reading W, which must be read once and by all
+// multiprocessors alike, however few rows W has.
+//
+// A cluster of blocks shares a tile of 128 rows of W, a block a part of K. W is the first factor of
+// m16n8k16, the rows of x are its columns. Both travel through shared memory in chunks of 64 k,
+// kStages - 1 of them ahead of their use; those of W are asked for before the kernel in front has
+// ended. At the end each block adds up some columns of all blocks' sums (distributed shared
+// memory), always in the same order.
+//
+// A tile is 64 pairs of rows, so that a thread of the epilogue gets what belongs together: gate and
+// up of one inner unit, or the two numbers that a rotation mixes.
+#include <cooperative_groups.h>
+
+#include <algorithm>
+
+#include "nn/cuda/common.cuh"
+
+namespace ckv::kernels {
+namespace {
+
+namespace cg = cooperative_groups;
+
+constexpr int kMediumThreads = 256;
+constexpr int kMediumWarps = kMediumThreads / kWarp;
+constexpr int kPairs = 64;  // of a tile
+constexpr int kTileRows = 2 * kPairs;
+constexpr int kMediumChunk = 64;                            // k of a chunk
+constexpr int kMediumPieces = kMediumChunk / 8;             // of 16 bytes in a row of a chunk
+constexpr int kWeightBytes = kTileRows * kMediumChunk * 2;  // of a chunk
+constexpr int kStages = 4;
+constexpr int kMostSplit = 8;              // blocks of a cluster, on every device with clusters
+constexpr int kSumStride = kTileRows + 4;  // so that a warp's stores meet all banks
+
+__host__ __device__ constexpr int StageBytes(int columns) {
+  return kWeightBytes + columns * kMediumChunk * 2;
+}
+constexpr int SharedOf(int columns) {
+  return std::max(kStages * StageBytes(columns), columns * kSumStride * 4);
+}
+
+// Rows of W of pair `pair`, counted through all tiles; may lie behind the last row.
+template <Epilogue kEpilogue>
+__device__ int2 RowsOfPair(const SmallBatchParams& p, int pair) {
+  if (kEpilogue == Epilogue::kGate) return make_int2(pair, p.n / 2 + pair);
+  if (kEpilogue == Epilogue::kRotate) {
+    const int half = p.rotate.head_dim / 2;
+    const int first = pair / half * p.rotate.head_dim + pair % half;
+    return make_int2(first, first + half);
+  }
+  const int first = pair / kPairs * kTileRows + pair % kPairs;
+  return make_int2(first, first + kPairs);
+}
+
+// Where a piece of 16 bytes of a row lies in a chunk: 8 rows of one piece meet all banks.
+__device__ int PlaceOfPiece(int row, int piece) {
+  return row * (kMediumChunk * 2) + ((piece ^ (row & 7)) * 16);
+}
+
+// Four 8x8 matrices of 16-bit numbers, whose rows the lanes point to.
+__device__ void LoadMatrices(uint32_t (&words)[4], const char* row) {
+  const auto from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(from));
+}
+
+// The block's part of the copies from global memory.
+template <typename T, Epilogue kEpilogue, int kColumns>
+struct MediumStream {
+  static constexpr int kWeightPieces = kTileRows * kMediumPieces / kMediumThreads;  // of a thread
+  static constexpr int kInputPieces =
+      (kColumns * kMediumPieces + kMediumThreads - 1) / kMediumThreads;
+
+  const char* weights[kWeightPieces];  // of chunk 0
+  const char* inputs[kInputPieces];
+  int weight_place[kWeightPieces];
+  int input_place[kInputPieces];
+
+  __device__ MediumStream(const SmallBatchParams& p, int tile) {
+#pragma unroll
+    for (int i = 0; i < kWeightPieces; ++i) {
+      const int item = i * kMediumThreads + threadIdx.x;
+      const int row = item / kMediumPieces;
+      const int2 rows = RowsOfPair<kEpilogue>(p, tile * kPairs + row % kPairs);
+      // Rows behind the last one are read as the last; nobody stores them.
+      const int64_t source = min(row < kPairs ? rows.x : rows.y, p.n - 1);
+      weights[i] = static_cast<const char*>(p.weight) +
+                   (source * p.k + item % kMediumPieces * 8) * static_cast<int64_t>(sizeof(T));
+      weight_place[i] = PlaceOfPiece(row, item % kMediumPieces);
+    }
+#pragma unroll
+    for (int i = 0; i < kInputPieces; ++i) {
+      const int item = i * kMediumThreads + threadIdx.x;
+      const int row = item / kMediumPieces;
+      const int64_t source = min(row, p.batch - 1);
+      inputs[i] = static_cast<const char*>(p.x) +
+                  (source * p.k + item % kMediumPieces * 8) * static_cast<int64_t>(sizeof(T));
+      input_place[i] = row < kColumns ? PlaceOfPiece(row, item % kMediumPieces) : -1;
+    }
+  }
+
+  __device__ void FetchWeights(char* stage, int chunk) const {
+#pragma unroll
+    for (int i = 0; i < kWeightPieces; ++i) {
+      CopyAsync(stage + weight_place[i], weights[i] + chunk * (kMediumChunk * 2));
+    }
+  }
+  __device__ void FetchInputs(char* stage, int chunk) const {
+#pragma unroll
+    for (int i = 0; i < kInputPieces; ++i) {
+      if (input_place[i] < 0) continue;
+      CopyAsync(stage + kWeightBytes + input_place[i], inputs[i] + chunk * (kMediumChunk * 2));
+    }
+  }
+};
+
+// How the warps share a tile: kAcross of them lie beside each other over the columns.
+template <int kColumns>
+struct WarpShape {
+  static constexpr int kAcross = kColumns >= 64 ? 2 : 1;
+  static constexpr int kDown = kMediumWarps / kAcross;
+  static constexpr int kRowBlocks = kTileRows / kDown / 16;     // of 16 rows
+  static constexpr int kColumnBlocks = kColumns / kAcross / 8;  // of 8 columns
+};
+
+// sums += the warp's part of a chunk.
+template <typename T, int kColumns>
+__device__ void MultiplyChunk(
+    const char* stage,
+    float (&sums)[WarpShape<kColumns>::kRowBlocks][WarpShape<kColumns>::kColumnBlocks][4]) {
+  using Shape = WarpShape<kColumns>;
+  const int warp = threadIdx.x / kWarp;
+  const int lane = threadIdx.x % kWarp;
+  const int first_row = warp / Shape::kAcross * Shape::kRowBlocks * 16;
+  const int first_column = warp % Shape::kAcross * Shape::kColumnBlocks * 8;
+  const char* input = stage + kWeightBytes;
+#pragma unroll
+  for (int k = 0; k < kMediumChunk / 16; ++k) {
+    uint32_t a[Shape::kRowBlocks][4];
+#pragma unroll
+    for (int i = 0; i < Shape::kRowBlocks; ++i) {
+      LoadMatrices(a[i], stage + PlaceOfPiece(first_row + i * 16 + lane % 16, 2 * k + lane / 16));
+    }
+#pragma unroll
+    for (int j = 0; j < Shape::kColumnBlocks; j += 2) {
+      uint32_t b[4];
+      LoadMatrices(b, input + PlaceOfPiece(first_column + j * 8 + lane % 8 + lane / 16 * 8,
+                                           2 * k + lane / 8 % 2));
+#pragma unroll
+      for (int i = 0; i < Shape::kRowBlocks; ++i) {
+        MultiplyAdd<T>(sums[i][j], a[i][0], a[i][1], a[i][2], a[i][3], b[0], b[1]);
+        MultiplyAdd<T>(sums[i][j + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// The block's sums as [columns, kSumStride] in shared memory.
+template <int kColumns>
+__device__ void StoreSums(
+    float* to,
+    const float (&sums)[WarpShape<kColumns>::kRowBlocks][WarpShape<kColumns>::kColumnBlocks][4]) {
+  using Shape = WarpShape<kColumns>;
+  const int warp = threadIdx.x / kWarp;
+  const int lane = threadIdx.x % kWarp;
+  const int first_row = warp / Shape::kAcross * Shape::kRowBlocks * 16 + lane / 4;
+  const int first_column = warp % Shape::kAcross * Shape::kColumnBlocks * 8 + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < Shape::kRowBlocks; ++i) {
+#pragma unroll
+    for (int j = 0; j < Shape::kColumnBlocks; ++j) {
+#pragma unroll
+      for (int part = 0; part < 4; ++part) {
+        to[(first_column + j * 8 + part % 2) * kSumStride + first_row + i * 16 + part / 2 * 8] =
+            sums[i][j][part];
+      }
+    }
+  }
+}
+
+// What becomes of the two sums of a pair for one row of x, and what that needs, asked for before
+// the sums are there.
+template <typename T, Epilogue kEpilogue>
+struct PairPlace {
+  int2 rows;
+  int column;
+  bool has_first;
+  bool has_second;
+  float added[2];  // bias and residual
+  Rotation rotation;
+
+  __device__ void Find(const SmallBatchParams& p, int pair, int x_row) {
+    column = x_row;
+    rows = RowsOfPair<kEpilogue>(p, pair);
+    const bool there = column < p.batch;
+    has_first = there && rows.x < p.n;
+    has_second = there && rows.y < p.n;
+    added[0] = added[1] = 0.0f;
+    const T* bias = static_cast<const T*>(p.bias);
+    if (bias != nullptr) {
+      if (has_first) added[0] = ToFloat(bias[rows.x]);
+      if (has_second) added[1] = ToFloat(bias[rows.y]);
+    }
+    if (kEpilogue == Epilogue::kAdd) {
+      if (has_first) added[0] += ToFloat(Out(p)[rows.x]);
+      if (has_second) added[1] += ToFloat(Out(p)[rows.y]);
+    }
+    if (kEpilogue == Epilogue::kRotate && has_second) {
+      rotation = FindRotation(p.rotate, column, Head(p), rows.x - Head(p) * p.rotate.head_dim);
+    }
+  }
+
+  __device__ int Head(const SmallBatchParams& p) const { return rows.x / p.rotate.head_dim; }
+  __device__ T* Out(const SmallBatchParams& p) const {
+    return static_cast<T*>(p.out) +
+           static_cast<int64_t>(column) * (kEpilogue == Epilogue::kGate ? p.n / 2 : p.n);
+  }
+
+  __device__ void Store(const SmallBatchParams& p, float first, float second) const {
+    first += added[0];
+    second += added[1];
+    if (kEpilogue == Epilogue::kGate) {
+      if (has_second) Out(p)[rows.x] = FromFloat<T>(Activate(first, p.activation) * second);
+    } else if (kEpilogue == Epilogue::kRotate) {
+      if (!has_second) return;
+      RotateInto<T>(p.rotate, column, Head(p), rows.x - Head(p) * p.rotate.head_dim, rotation,
+                    first, second);
+    } else {
+      if (has_first) Out(p)[rows.x] = FromFloat<T>(first);
+      if (has_second) Out(p)[rows.y] = FromFloat<T>(second);
+    }
+  }
+};
+
+#if __CUDA_ARCH__ >= 900
+
+// The last part: a block takes every kSplit-th column of a tile, a thread a pair. All loads of a
+// batch of pairs are asked for at once.
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
+__device__ void AddAndStore(const SmallBatchParams& p, float* partial, int tile) {
+  constexpr int kItems = (kPairs * kColumns + kSplit - 1) / kSplit;  // of the block
+  constexpr int kEach = (kItems + kMediumThreads - 1) / kMediumThreads;
+  constexpr int kAtOnce = kEach < 4 ? kEach : 4;
+  const cg::cluster_group cluster = cg::this_cluster();
+  const int rank = static_cast<int>(cluster.block_rank());
+  const float* parts[kSplit];
+#pragma unroll
+  for (int other = 0; other < kSplit; ++other) {
+    parts[other] = cluster.map_shared_rank(partial, other);
+  }
+  const int pair = threadIdx.x % kPairs;
+  // Column of the thread's item; those behind the last are like those behind the batch.
+  const auto column = [&](int i) {
+    return (i * kMediumThreads + static_cast<int>(threadIdx.x)) / kPairs * kSplit + rank;
+  };
+  PairPlace<T, kEpilogue> places[kAtOnce];
+#pragma unroll
+  for (int i = 0; i < kAtOnce; ++i) places[i].Find(p, tile * kPairs + pair, column(i));
+  cluster.sync();
+  for (int from = 0; from < kEach; from += kAtOnce) {
+    float2 sums[kAtOnce][kSplit];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int place = min(column(from + i), kColumns - 1) * kSumStride + pair;
+#pragma unroll
+      for (int other = 0; other < kSplit; ++other) {
+        sums[i][other] = make_float2(parts[other][place], parts[other][place + kPairs]);
+      }
+    }
+    if (from > 0) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) places[i].Find(p, tile * kPairs + pair, column(from + i));
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      float2 sum = sums[i][0];
+#pragma unroll
+      for (int other = 1; other < kSplit; ++other) {
+        sum.x += sums[i][other].x;
+        sum.y += sums[i][other].y;
+      }
+      places[i].Store(p, sum.x, sum.y);
+    }
+  }
+  // Others may still read this block's sums.
+  cluster.sync();
+}
+
+#endif
+
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
+__global__ __launch_bounds__(kMediumThreads,
+                             kColumns <= 64 ? 2
+                                            : 1) void MediumBatchKernel(const SmallBatchParams p) {
+#if __CUDA_ARCH__ >= 900
+  using Shape = WarpShape<kColumns>;
+  extern __shared__ uint4 medium_shared[];
+  char* memory = reinterpret_cast<char*>(medium_shared);
+  LetSuccessorStart();
+  const int rank = static_cast<int>(cg::this_cluster().block_rank());
+  const int tile = blockIdx.x / kSplit;
+  const int chunks = p.k / kMediumChunk;
+  const int begin = chunks * rank / kSplit;
+  const int count = chunks * (rank + 1) / kSplit - begin;
+  const MediumStream<T, kEpilogue, kColumns> stream(p, tile);
+  const auto stage = [&](int i) { return memory + i % kStages * StageBytes(kColumns); };
+
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (i < count) stream.FetchWeights(stage(i), begin + i);
+  }
+  EndCopyGroup();
+  WaitForPredecessor();
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (i < count) stream.FetchInputs(stage(i), begin + i);
+    EndCopyGroup();
+  }
+  float sums[Shape::kRowBlocks][Shape::kColumnBlocks][4] = {};
+  for (int i = 0; i < count; ++i) {
+    WaitForCopies<kStages - 2>();
+    // The chunk has arrived for all threads, and all have read the one before.
+    __syncthreads();
+    const int next = i + kStages - 1;
+    if (next < count) {
+      stream.FetchWeights(stage(next), begin + next);
+      stream.FetchInputs(stage(next), begin + next);
+    }
+    EndCopyGroup();
+    MultiplyChunk<T, kColumns>(stage(i), sums);
+  }
+  __syncthreads();
+  float* partial = reinterpret_cast<float*>(memory);
+  StoreSums<kColumns>(partial, sums);
+  AddAndStore<T, kEpilogue, kColumns, kSplit>(p, partial, tile);
+#else
+  static_cast<void>(p);
+#endif
+}
+
+// Pairs that a product has; those behind the last row of W included.
+int PairsOf(const SmallBatchParams& p) {
+  return p.epilogue == Epilogue::kGate || p.epilogue == Epilogue::kRotate
+             ? p.n / 2
+             : (p.n + kTileRows - 1) / kTileRows * kPairs;
+}
+
+// Blocks that share a tile: as many as give every multiprocessor its work in one go. A power of
+// two, of which as many fit into a group of multiprocessors as single blocks do.
+int SplitOf(int tiles, int chunks, int blocks_at_once) {
+  const int most = std::min({blocks_at_once / tiles, chunks / 2, kMostSplit});
+  int split = 1;
+  while (2 * split <= most) split *= 2;
+  return split;
+}
+
+template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
+void LaunchSplit(const SmallBatchParams& p, int tiles, CUstream_st* stream) {
+  auto* kernel = MediumBatchKernel<T, kEpilogue, kColumns, kSplit>;
+  const int shared = SharedOf(kColumns);
+  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+            "medium-batch product");
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = kSplit;
+  attributes[1].val.clusterDim.y = 1;
+  attributes[1].val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(tiles * kSplit));
+  config.blockDim = dim3(kMediumThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(shared);
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  CheckCuda(cudaLaunchKernelEx(&config, kernel, p), "medium-batch product");
+}
+
+template <typename T, Epilogue kEpilogue, int kColumns>
+void LaunchColumns(const SmallBatchParams& p, CUstream_st* stream) {
+  static const int processors = DeviceAttribute(cudaDevAttrMultiProcessorCount);
+  const int tiles = (PairsOf(p) + kPairs - 1) / kPairs;
+  const int blocks = (kColumns <= 64 ? 2 : 1) * processors;
+  switch (SplitOf(tiles, p.k / kMediumChunk, blocks)) {
+    case 8:
+      return LaunchSplit<T, kEpilogue, kColumns, 8>(p, tiles, stream);
+    case 4:
+      return LaunchSplit<T, kEpilogue, kColumns, 4>(p, tiles, stream);
+    case 2:
+      return LaunchSplit<T, kEpilogue, kColumns, 2>(p, tiles, stream);
+    default:
+      return LaunchSplit<T, kEpilogue, kColumns, 1>(p, tiles, stream);
+  }
+}
+
+template <typename T, Epilogue kEpilogue>
+void LaunchMedium(const SmallBatchParams& p, CUstream_st* stream) {
+  if (p.batch <= 16) return LaunchColumns<T, kEpilogue, 16>(p, stream);
+  if (p.batch <= 32) return LaunchColumns<T, kEpilogue, 32>(p, stream);
+  if (p.batch <= 64) return LaunchColumns<T, kEpilogue, 64>(p, stream);
+  LaunchColumns<T, kEpilogue, 128>(p, stream);
+}
+
+template <typename T>
+void LaunchMediumEpilogue(const SmallBatchParams& p, CUstream_st* stream) {
+  switch (p.epilogue) {
+    case Epilogue::kStore:
+      return LaunchMedium<T, Epilogue::kStore>(p, stream);
+    case Epilogue::kAdd:
+      return LaunchMedium<T, Epilogue::kAdd>(p, stream);
+    case Epilogue::kGate:
+      return LaunchMedium<T, Epilogue::kGate>(p, stream);
+    case Epilogue::kRotate:
+      return LaunchMedium<T, Epilogue::kRotate>(p, stream);
+  }
+}
+
+}  // namespace
+
+bool FitsMediumBatch(int64_t batch, int64_t k) {
+  static const bool clusters = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) >= 9;
+  return clusters && batch > kMaxSmallBatch && batch <= kMaxMediumBatch && k % kMediumChunk == 0;
+}
+
+void MediumBatchProduct(const SmallBatchParams& params, CUstream_st* stream) {
+  if (params.type == HalfType::kBfloat16) {
+    return LaunchMediumEpilogue<__nv_bfloat16>(params, stream);
+  }
+  LaunchMediumEpilogue<__half>(params, stream);
+}
+
+}  // namespace ckv::kernels
