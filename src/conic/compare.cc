@@ -410,6 +410,11 @@ Comparer::Value Comparer::ComputeBuiltin(TermId id, int point) {
   } else if (name == "log") {
     if (z == 0.0) return {};
     value = std::log(z);
+    if (pool_[id].num_arguments == 2) {
+      const Value base = At(pool_.Argument(id, 1), point);
+      if (!base.defined || base.value == 0.0 || base.value == 1.0) return {};
+      value /= std::log(OnCut(base.value));
+    }
   } else if (name == "exp") {
     value = std::exp(z);
   } else if (name == "sin") {

@@ -1,11 +1,11 @@
 // Scores: the search for names, limits, and the repairs of the strict mode.
 
+#include "conic/score.h"
+
 #include <chrono>
 #include <random>
 
 #include <gtest/gtest.h>
-
-#include "conic/score.h"
 
 namespace ckv::conic {
 namespace {
