@@ -16,6 +16,7 @@ namespace ckv {
 void AddBenchCommand(CLI::App& program);
 void AddChatCommand(CLI::App& program);
 void AddCompletionCommand(CLI::App& program);
+void AddConicCommand(CLI::App& program);
 void AddConvertCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);

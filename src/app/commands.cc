@@ -13,6 +13,7 @@ void AddCommands(CLI::App& program) {
   AddStreamCommand(program);
   AddInspectCommand(program);
   AddConvertCommand(program);
+  AddConicCommand(program);
   AddPlotCommand(program);
   AddBenchCommand(program);
   AddCompletionCommand(program);

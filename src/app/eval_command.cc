@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/conic_commands.h"
 #include "app/load_model.h"
 #include "app/output.h"
 #include "app/passes.h"
@@ -368,6 +369,7 @@ void AddEvalCommand(CLI::App& program) {
   CLI::App* command = program.add_subcommand("eval", "Measure how good a model is");
   command->require_subcommand(1);
   AddPerplexityCommand(*command);
+  AddEvalConic(*command);
 }
 
 }  // namespace ckv

@@ -118,8 +118,9 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer)
       tokenizer_(std::move(tokenizer)),
       device_(ChooseDevice(run_.run.device, "run.device")),
       vocabulary_{tokenizer_->Fingerprint(), tokenizer_->vocab_size()},
-      data_(MakeTrainSource(run_.data, vocabulary_, {run_.train.MicroRows()})),
-      validates_(MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()}) != nullptr),
+      data_(MakeTrainSource(run_.data, vocabulary_, {run_.train.MicroRows()}, tokenizer_.get())),
+      validates_(MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()},
+                                tokenizer_.get()) != nullptr),
       model_(BuildModel(run_)),
       objective_(model_, ObjectiveOptions()) {
   // Masters start from the weights as they were before rounding.
@@ -181,8 +182,7 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
 
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));
-  row.Set(kMetricEpoch, static_cast<double>(data_->samples()) * static_cast<double>(seq_len) /
-                            static_cast<double>(data_->num_tokens()));
+  row.Set(kMetricEpoch, data_->epochs(seq_len));
   row.Set(kMetricSeconds, state.seconds);
   row.Set(kMetricLoss, progress.loss);
   row.Set(kMetricLr, progress.lr);
@@ -211,7 +211,8 @@ void Training::WriteMetrics(const TrainState& state, const TrainProgress& progre
 
 void Training::ValidateNow(TrainState& state) {
   if (!validates_) return;
-  const auto source = MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()});
+  const auto source =
+      MakeEvalSource(run_.data, vocabulary_, {run_.train.MicroRows()}, tokenizer_.get());
   {
     const MeanWeights mean(*model_, ema_.get());
     validation_ = Validate(model_, {}, *source, device_);
