@@ -346,8 +346,8 @@ AnswerVerdict CheckAnswer(std::string_view gold, std::string_view predicted,
   }
   const bool alike = WithoutSpace(gold_text) == WithoutSpace(text);
   verdict.readable = alike;
-  if (!verdict.scored || alike) {
-    verdict.equal = verdict.scored;
+  if (alike) {
+    verdict.equal = true;
     return verdict;
   }
   TermPool pool;
@@ -364,7 +364,7 @@ AnswerVerdict CheckAnswer(std::string_view gold, std::string_view predicted,
     terms.push_back(*term);
   }
   verdict.readable = true;
-  if (parts.size() != gold_parts.size()) return verdict;
+  if (!verdict.scored || parts.size() != gold_parts.size()) return verdict;
   for (size_t i = 0; i < parts.size(); ++i) {
     if (WithoutSpace(parts[i]) == WithoutSpace(gold_parts[i])) continue;
     ReadFault fault;
