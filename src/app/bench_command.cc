@@ -7,6 +7,7 @@
 #include "app/bench_prefill.h"
 #include "app/bench_train.h"
 #include "app/command.h"
+#include "app/conic_commands.h"
 #include "app/output.h"
 #include "base/error.h"
 #include "base/progress.h"
@@ -134,6 +135,7 @@ void AddBenchCommand(CLI::App& program) {
   options->output.AddOptions(*train);
   train->callback([options] { BenchTrainByOptions(*options); });
   AddBenchGenerate(*bench);
+  AddBenchConic(*bench);
 }
 
 }  // namespace ckv

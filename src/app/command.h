@@ -17,6 +17,7 @@ void AddBenchCommand(CLI::App& program);
 void AddChatCommand(CLI::App& program);
 void AddCompareCommand(CLI::App& program);
 void AddCompletionCommand(CLI::App& program);
+void AddConicCommand(CLI::App& program);
 void AddConvertCommand(CLI::App& program);
 void AddDataCommand(CLI::App& program);
 void AddEvalCommand(CLI::App& program);

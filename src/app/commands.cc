@@ -16,6 +16,7 @@ void AddCommands(CLI::App& program) {
   AddInspectCommand(program);
   AddSlurmCommand(program);
   AddConvertCommand(program);
+  AddConicCommand(program);
   AddPlotCommand(program);
   AddSweepCommand(program);
   AddReportCommand(program);

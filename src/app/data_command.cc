@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/conic_commands.h"
 #include "app/config_options.h"
 #include "app/output.h"
 #include "base/error.h"
@@ -355,6 +356,7 @@ void AddDataCommand(CLI::App& program) {
   AddStories(*data);
   AddInfo(*data);
   AddVerify(*data);
+  AddDataConic(*data);
 }
 
 }  // namespace ckv

@@ -14,6 +14,7 @@
 
 #include "app/command.h"
 #include "app/eval_commands.h"
+#include "app/conic_commands.h"
 #include "app/load_model.h"
 #include "app/output.h"
 #include "app/passes.h"
@@ -401,6 +402,7 @@ void AddEvalCommand(CLI::App& program) {
   AddEvalTasksCommand(*command);
   AddEvalCompareCommand(*command);
   AddEvalSentencesCommand(*command);
+  AddEvalConic(*command);
 }
 
 }  // namespace ckv

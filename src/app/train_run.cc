@@ -94,6 +94,9 @@ TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& s
 std::unique_ptr<Tokenizer> ResolveTokenizer(TrainRun& run) {
   const std::string path =
       run.tokenizer.empty() ? run.data.TrainDatasets().front().path : run.tokenizer;
+  if (run.tokenizer.empty() && run.data.pairs()) {
+    throw ConfigError("", "'tokenizer' must be given: files of pairs hold none");
+  }
   std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(path);
   DecoderConfig& model = run.model;
   if (model.vocab_size == 0) model.vocab_size = tokenizer->vocab_size();

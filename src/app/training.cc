@@ -133,8 +133,8 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
       group_(group),
       device_(device),
       vocabulary_{tokenizer_->Fingerprint(), tokenizer_->vocab_size()},
-      data_(MakeTrainSource(run_.data, vocabulary_, TrainLayout())),
-      validates_(MakeEvalSource(run_.data, vocabulary_, EvalLayout()) != nullptr),
+      data_(MakeTrainSource(run_.data, vocabulary_, TrainLayout(), tokenizer_.get())),
+      validates_(MakeEvalSource(run_.data, vocabulary_, EvalLayout(), tokenizer_.get()) != nullptr),
       tasks_(run_.tasks),
       model_(BuildModel(run_)),
       objective_(model_, ObjectiveOptions()) {
@@ -242,8 +242,7 @@ void Training::WriteRow(const TrainState& state, const TrainProgress& progress,
 
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));
-  row.Set(kMetricEpoch, static_cast<double>(data_->samples()) * static_cast<double>(seq_len) /
-                            static_cast<double>(data_->num_tokens()));
+  row.Set(kMetricEpoch, data_->epochs(seq_len));
   row.Set(kMetricSeconds, state.seconds);
   row.Set(kMetricLoss, progress.loss);
   row.Set(kMetricLr, progress.lr);
@@ -273,7 +272,7 @@ void Training::WriteRow(const TrainState& state, const TrainProgress& progress,
 
 void Training::ValidateNow(TrainState& state) {
   if (!validates_) return;
-  const auto source = MakeEvalSource(run_.data, vocabulary_, EvalLayout());
+  const auto source = MakeEvalSource(run_.data, vocabulary_, EvalLayout(), tokenizer_.get());
   WithMeanWeights([&] { validation_ = Validate(model_, {}, *source, device_, group_); });
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));

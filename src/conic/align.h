@@ -24,7 +24,7 @@ struct AlignmentSide {
 struct Alignment {
   static constexpr int64_t kMaxNodes = 10'000'000;
   // Steps of the search, cheaper than nodes and many for each.
-  static constexpr int64_t kMaxSteps = 400'000'000;
+  static constexpr int64_t kMaxSteps = 200'000'000;
 
   int64_t matched = 0;                           // statements
   std::vector<std::pair<TermId, TermId>> pairs;  // predicted, gold; names that help a match

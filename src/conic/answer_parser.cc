@@ -20,7 +20,7 @@ struct Replacement {
 constexpr Replacement kReplacements[] = {
     {"，", ","}, {"；", ";"}, {"：", ":"}, {"（", "("}, {"）", ")"}, {"［", "["}, {"］", "]"},
     {"｛", "{"}, {"｝", "}"}, {"＝", "="}, {"－", "-"}, {"＋", "+"}, {"＜", "<"}, {"＞", ">"},
-    {"、", ","}, {"−", "-"}, {"∞", "oo"}, {"×", "*"}, {"·", "*"}, {"÷", "/"}, {"**", "^"},
+    {"、", ","}, {"−", "-"},  {"∞", "oo"}, {"×", "*"},  {"·", "*"},  {"÷", "/"},  {"**", "^"},
 };
 
 class AnswerParser {
@@ -111,14 +111,13 @@ class AnswerParser {
       if (sign == "=" || sign == "==") {
         conditions->push_back(pool_.MakeCall("Eq", {left, right}));
       } else if (sign == "!=") {
-        conditions->push_back(
-            pool_.MakeCall("Negation", {pool_.MakeCall("Eq", {left, right})}));
+        conditions->push_back(pool_.MakeCall("Negation", {pool_.MakeCall("Eq", {left, right})}));
       } else {
         // As "less" only: a > b is b < a.
         const bool less = sign[0] == '<';
-        conditions->push_back(pool_.Make(
-            TermKind::kRelation, pool_.Label(sign.size() == 1 ? "<" : "<="),
-            less ? std::vector<TermId>{left, right} : std::vector<TermId>{right, left}));
+        conditions->push_back(
+            pool_.Make(TermKind::kRelation, pool_.Label(sign.size() == 1 ? "<" : "<="),
+                       less ? std::vector<TermId>{left, right} : std::vector<TermId>{right, left}));
       }
       if (!Made(conditions->back(), token)) return false;
       left = right;
@@ -257,10 +256,9 @@ class AnswerParser {
       if (pieces.size() != 2 || !IsScalar(pieces[0]) || !IsScalar(pieces[1])) {
         return FailAt(open, "an interval has two numbers");
       }
-      *id = pool_.MakeCall(opener == '['
-                               ? (closer == ']' ? "Interval_left_close_right_close"
-                                                : "Interval_left_close_right_open")
-                               : "Interval_left_open_right_close",
+      *id = pool_.MakeCall(opener == '[' ? (closer == ']' ? "Interval_left_close_right_close"
+                                                          : "Interval_left_close_right_open")
+                                         : "Interval_left_open_right_close",
                            pieces);
     }
     return Made(*id, open);
@@ -293,18 +291,18 @@ class AnswerParser {
     const bool one_number = arguments.size() == 1 && IsScalar(arguments[0]);
     if (name == "sqrt" || name == "cbrt" || name == "Abs") {
       if (!one_number) return FailAt(token, Str("'", name, "' takes one number"));
-      *id = name == "Abs" ? pool_.Make(TermKind::kBuiltin, pool_.Label("Abs"), arguments)
-                          : pool_.Make(TermKind::kPower, kNoLabel,
-                                       {arguments[0], pool_.MakeRationalTerm(
-                                                          {1, name == "sqrt" ? 2 : 3})});
+      *id = name == "Abs"
+                ? pool_.Make(TermKind::kBuiltin, pool_.Label("Abs"), arguments)
+                : pool_.Make(TermKind::kPower, kNoLabel,
+                             {arguments[0], pool_.MakeRationalTerm({1, name == "sqrt" ? 2 : 3})});
     } else if (name == "ApplyUnit") {
       const bool unit = arguments.size() == 2 && IsScalar(arguments[0]) &&
                         pool_[arguments[1]].kind == TermKind::kSymbol;
       const std::string text = unit ? pool_.Text(pool_[arguments[1]].label) : "";
       if (text == "degree") {
-        *id = pool_.Make(TermKind::kProduct, kNoLabel,
-                         {arguments[0], pool_.MakeConstant(TermKind::kPi),
-                          pool_.MakeRationalTerm({1, 180})});
+        *id = pool_.Make(
+            TermKind::kProduct, kNoLabel,
+            {arguments[0], pool_.MakeConstant(TermKind::kPi), pool_.MakeRationalTerm({1, 180})});
       } else if (text == "rad") {
         *id = arguments[0];
       } else {

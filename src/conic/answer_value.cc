@@ -180,8 +180,8 @@ class ValueReader {
       }
       const std::optional<Interval> interval = IntervalOf(item, true);
       if (!interval.has_value()) return false;
-      shown = shown || interval->low_closed || interval->high_closed ||
-              IsInfinite(interval->low) || IsInfinite(interval->high);
+      shown = shown || interval->low_closed || interval->high_closed || IsInfinite(interval->low) ||
+              IsInfinite(interval->high);
     }
     return shown;
   }
@@ -222,8 +222,7 @@ class ValueReader {
         waiting.insert(waiting.end(), inner.rbegin(), inner.rend());
       } else if (IsCall(condition, "Negation") && Contains(condition, pm)) {
         for (const int64_t sign : {1, -1}) {
-          conditions.push_back(
-              identities_.Substitute(condition, {{pm, pool_.MakeWhole(sign)}}));
+          conditions.push_back(identities_.Substitute(condition, {{pm, pool_.MakeWhole(sign)}}));
         }
       } else {
         conditions.push_back(condition);
@@ -288,8 +287,7 @@ class ValueReader {
     Interval meet{pool_.MakeConstant(TermKind::kNegativeInfinity),
                   pool_.MakeConstant(TermKind::kInfinity), false, false};
     for (size_t i = 0; i < conditions.size(); ++i) {
-      if (pool_[conditions[i]].kind != TermKind::kRelation ||
-          value.items[i].kind != Kind::kReals) {
+      if (pool_[conditions[i]].kind != TermKind::kRelation || value.items[i].kind != Kind::kReals) {
         return std::nullopt;
       }
       for (const TermId symbol : identities_.SymbolsOf(conditions[i])) {

@@ -37,9 +37,9 @@ class AnswerComparer {
         return SameNumbers(a.term, b.term);
       case Kind::kLess:
         return a.closed == b.closed &&
-               identities_.SignOfRatio(identities_.Minus(WithoutCalls(a.right), WithoutCalls(a.left)),
-                                       identities_.Minus(WithoutCalls(b.right),
-                                                         WithoutCalls(b.left))) > 0;
+               identities_.SignOfRatio(
+                   identities_.Minus(WithoutCalls(a.right), WithoutCalls(a.left)),
+                   identities_.Minus(WithoutCalls(b.right), WithoutCalls(b.left))) > 0;
       case Kind::kTuple:
       case Kind::kList:
       case Kind::kNegation:
@@ -93,8 +93,8 @@ class AnswerComparer {
     return false;
   }
 
-  // Calls of operators, and powers with exponents that are no rational number, become symbols: equal
-  // ones for calls whose arguments are equal in order.
+  // Calls of operators, and powers with exponents that are no rational number, become symbols:
+  // equal ones for calls whose arguments are equal in order.
   TermId WithoutCalls(TermId id) {
     const Term term = pool_[id];
     if (term.num_arguments == 0 && term.kind != TermKind::kCall) return id;
@@ -198,8 +198,8 @@ class AnswerComparer {
 
   // `v = value` of a symbol other than x and y is its value.
   bool SameUnwrapped(const AnswerValue& equation, const AnswerValue& other) {
-    for (const auto& [name, value] : {std::pair{equation.left, equation.right},
-                                      std::pair{equation.right, equation.left}}) {
+    for (const auto& [name, value] :
+         {std::pair{equation.left, equation.right}, std::pair{equation.right, equation.left}}) {
       if (pool_[name].kind != TermKind::kSymbol || IsCoordinate(pool_, name)) continue;
       if (Same(ValueOf(value, &pool_, &identities_), other)) return true;
     }
@@ -270,8 +270,8 @@ class AnswerComparer {
     return 0;
   }
 
-  // For each gap between ends and each end, from left to right, whether the set holds it. Empty if an
-  // interval ends before it begins.
+  // For each gap between ends and each end, from left to right, whether the set holds it. Empty if
+  // an interval ends before it begins.
   std::vector<bool> Membership(const AnswerValue& value, const std::vector<TermId>& ends) {
     std::vector<bool> holds(2 * ends.size() + 1, false);
     for (const Interval& interval : value.intervals) {
@@ -346,8 +346,8 @@ AnswerVerdict CheckAnswer(std::string_view gold, std::string_view predicted,
   }
   const bool alike = WithoutSpace(gold_text) == WithoutSpace(text);
   verdict.readable = alike;
-  if (!verdict.scored || alike) {
-    verdict.equal = verdict.scored;
+  if (alike) {
+    verdict.equal = true;
     return verdict;
   }
   TermPool pool;
@@ -364,7 +364,7 @@ AnswerVerdict CheckAnswer(std::string_view gold, std::string_view predicted,
     terms.push_back(*term);
   }
   verdict.readable = true;
-  if (parts.size() != gold_parts.size()) return verdict;
+  if (!verdict.scored || parts.size() != gold_parts.size()) return verdict;
   for (size_t i = 0; i < parts.size(); ++i) {
     if (WithoutSpace(parts[i]) == WithoutSpace(gold_parts[i])) continue;
     ReadFault fault;

@@ -19,8 +19,8 @@ class Arithmetic {
  public:
   virtual ~Arithmetic() = default;
 
-  // Whether the value of a term without symbols and without pi is zero. kUnknown if it has no value, or if the
-  // limits do not allow to tell.
+  // Whether the value of a term without symbols and without pi is zero. kUnknown if it has no
+  // value, or if the limits do not allow to tell.
   virtual Verdict IsZero(const TermPool& pool, TermId id) = 0;
 
   // The sign of a real value; nothing if it is zero, is not real or cannot be told.

@@ -44,6 +44,8 @@ class Comparer {
     bool defined = false;
   };
 
+  // Equal but for rounding, in values whose parts are of this size.
+  static bool Near(const std::complex<double>& a, const std::complex<double>& b, double size);
   TermId Image(TermId symbol) const {
     return symbol < images_.size() && images_[symbol] != kNoTerm ? images_[symbol] : symbol;
   }

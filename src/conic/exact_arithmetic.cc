@@ -46,8 +46,8 @@ class Ball {
   acb_t value_;
 };
 
-// Bounds, as binary logarithms, of the numerator and the denominator of the separation bound, and the
-// degree of the radicals within.
+// Bounds, as binary logarithms, of the numerator and the denominator of the separation bound, and
+// the degree of the radicals within.
 struct Bounds {
   double upper = 0.0;
   double lower = 0.0;

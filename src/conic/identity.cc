@@ -27,8 +27,7 @@ TermId Identities::NearPi() {
 }
 
 TermId Identities::Minus(TermId a, TermId b) {
-  const TermId negative =
-      pool_.Make(TermKind::kProduct, kNoLabel, {pool_.MakeWhole(-1), b});
+  const TermId negative = pool_.Make(TermKind::kProduct, kNoLabel, {pool_.MakeWhole(-1), b});
   return pool_.Make(TermKind::kSum, kNoLabel, {a, negative});
 }
 
@@ -119,8 +118,7 @@ bool Identities::AreProportional(TermId f, TermId g, const std::vector<TermId>& 
       continue;
     }
     const Verdict verdict = arithmetic_.IsZero(
-        pool_,
-        Minus(Times(f_here, Substitute(g, there)), Times(Substitute(f, there), g_here)));
+        pool_, Minus(Times(f_here, Substitute(g, there)), Times(Substitute(f, there), g_here)));
     if (verdict == Verdict::kNo) return false;
     if (verdict == Verdict::kYes) ++round;
   }

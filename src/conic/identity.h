@@ -1,7 +1,8 @@
 // Identities between terms with symbols, by values at random rational points of both signs.
 //
-// Two different algebraic functions agree at a random point with a chance of about one in a million,
-// and at several points never. pi is transcendental, so an identity must hold for numbers near it.
+// Two different algebraic functions agree at a random point with a chance of about one in a
+// million, and at several points never. pi is transcendental, so an identity must hold for numbers
+// near it.
 #pragma once
 
 #include <cstdint>

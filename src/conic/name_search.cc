@@ -37,6 +37,13 @@ class NameSearch {
     for (const NamedStatement& statement : problem.predicted) {
       unset_.push_back(static_cast<int>(statement.names.size()));
     }
+    const size_t table = problem.predicted_names.size() * problem.gold_names.size();
+    weighs_names_ = table <= kMaxTable;
+    if (weighs_names_) {
+      left_gain_.assign(table, 0.0);
+      right_gain_.assign(table, 0.0);
+      seen_by_.assign(table, kUnset);
+    }
     MakeGroups();
     best_.images.assign(images_.size(), -1);
     best_.matched = -1;
@@ -270,6 +277,61 @@ class NameSearch {
     return matched;
   }
 
+  // How much statements add to the pairs of names (a, b) that they would match, each 1 spread over
+  // its names: of one side's live statements, `statements` with `pairs_of`.
+  void AddGains(const std::vector<NamedStatement>& statements,
+                const std::vector<std::vector<int>>& pairs_of, std::vector<double>* gains) {
+    std::fill(gains->begin(), gains->end(), 0.0);
+    std::fill(seen_by_.begin(), seen_by_.end(), kUnset);
+    const size_t width = problem_.gold_names.size();
+    for (size_t s = 0; s < statements.size(); ++s) {
+      const double share = 1.0 / static_cast<double>(statements[s].names.size());
+      for (const int pair : pairs_of[s]) {
+        const auto p = static_cast<size_t>(pair);
+        ++steps_;
+        if (!alive_[p]) continue;
+        const std::vector<int>& left = problem_.predicted[Pred(p)].names;
+        const std::vector<int>& right = problem_.gold[Gold(p)].names;
+        size_t cell = problem_.pairs[p].allowed;
+        for (const int a : left) {
+          for (const int b : right) {
+            if (problem_.allowed[cell++] == 0) continue;
+            const int image = images_[static_cast<size_t>(a)];
+            if (image == kUnset ? owners_[static_cast<size_t>(b)] != kUnset : image != b) continue;
+            const size_t place = static_cast<size_t>(a) * width + static_cast<size_t>(b);
+            if (seen_by_[place] == static_cast<int>(s)) continue;
+            seen_by_[place] = static_cast<int>(s);
+            (*gains)[place] += share;
+          }
+        }
+        steps_ += static_cast<int64_t>(left.size() * right.size()) / 2;
+      }
+    }
+  }
+
+  // No alignment matches more statements than the sum over predicted names of the most that any
+  // gold name left to them lets them take part in, nor than the sum over gold names.
+  bool NamesAllowMore() {
+    if (!weighs_names_ || nodes_ < kNodesBeforeWeighing) return true;
+    AddGains(problem_.predicted, pairs_of_predicted_, &left_gain_);
+    AddGains(problem_.gold, pairs_of_gold_, &right_gain_);
+    const size_t width = problem_.gold_names.size();
+    std::vector<double> best_of_gold(width, 0.0);
+    double by_predicted = 0.0;
+    for (size_t a = 0; a < problem_.predicted_names.size(); ++a) {
+      double most = 0.0;
+      for (size_t b = 0; b < width; ++b) {
+        const double gain = std::min(left_gain_[a * width + b], right_gain_[a * width + b]);
+        most = std::max(most, gain);
+        best_of_gold[b] = std::max(best_of_gold[b], gain);
+      }
+      by_predicted += most;
+    }
+    double by_gold = 0.0;
+    for (const double most : best_of_gold) by_gold += most;
+    return std::min(by_predicted, by_gold) >= static_cast<double>(best_.matched + 1) - 1e-6;
+  }
+
   bool Stopped() {
     stopped_ = stopped_ || nodes_ > Alignment::kMaxNodes || steps_ > Alignment::kMaxSteps ||
                comparer_.exhausted();
@@ -282,6 +344,7 @@ class NameSearch {
       // A search that was stopped still counts what it has.
       if (!stopped_ || best_.matched >= 0) return;
     }
+    if (!stopped_ && !NamesAllowMore()) return;
     const int name = stopped_ ? -1 : ChooseName();
     if (name < 0) {
       const int64_t matched = CountMatched();
@@ -316,6 +379,8 @@ class NameSearch {
 
   static constexpr size_t kMaxVerdicts = 1'000'000;
   static constexpr int64_t kNodesBeforeSymmetry = 500;
+  static constexpr int64_t kNodesBeforeWeighing = 40;
+  static constexpr size_t kMaxTable = 64 * 64;
 
   const NameProblem& problem_;
   TermPool& pool_;
@@ -338,6 +403,10 @@ class NameSearch {
   int64_t bound_ = 0;
   std::vector<int> killed_;
   std::vector<int> classes_;
+  bool weighs_names_ = false;
+  std::vector<double> left_gain_;  // of pairs of names, [predicted, gold]
+  std::vector<double> right_gain_;
+  std::vector<int> seen_by_;
   std::unordered_map<uint64_t, bool> verdicts_;
   NameSolution best_;
   int64_t nodes_ = 0;

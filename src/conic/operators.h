@@ -23,7 +23,8 @@ const Operator* FindOperator(std::string_view name);
 // True if calls of `name` match with their arguments in any order.
 bool IsOrderFree(std::string_view name);
 
-// A function of exactly one argument that has a value, by its own name (log for ln), or empty.
+// A function of one argument that has a value, by its own name (log for ln), or empty. The
+// logarithm may have its base as a second argument.
 std::string_view BuiltinName(std::string_view name);
 
 // A name whose call is unreadable: Point, Line, ...

@@ -63,7 +63,8 @@ class StatementParser {
   std::string Found() const {
     if (Is(TokenKind::kEnd)) return "the end of the line";
     constexpr size_t kShown = 40;
-    return Str("'", ReplaceInvalidUtf8(Now().text.substr(0, kShown)), Now().text.size() > kShown ? "...'" : "'");
+    return Str("'", ReplaceInvalidUtf8(Now().text.substr(0, kShown)),
+               Now().text.size() > kShown ? "...'" : "'");
   }
 
   bool Fail(std::string what) { return FailAt(at_, std::move(what)); }
@@ -440,7 +441,7 @@ class StatementParser {
     const std::string_view builtin = declared ? std::string_view() : BuiltinName(name);
     if (builtin.empty()) {
       part->id = pool_.MakeCall(name, arguments);
-    } else if (arguments.size() != 1) {
+    } else if (arguments.size() != 1 && !(builtin == "log" && arguments.size() == 2)) {
       return FailAt(token, Str("'", name, "' takes one argument, found ", arguments.size()));
     } else if (builtin == "sqrt" || builtin == "cbrt") {
       const TermId exponent = pool_.MakeRationalTerm({1, builtin == "sqrt" ? 2 : 3});

@@ -47,10 +47,9 @@ std::vector<GoldRow> GoldFromLines(const std::string& text, const std::string& p
   ForEachLine(text, [&](std::string_view line, size_t number) {
     if (Trim(line).empty()) return;
     const Json row = ParseJson(line, path + ", " + LinePlace(number));
-    const std::string* gold =
-        !row.is_object()        ? nullptr
-        : task == Task::kParsing ? StringUnder(row, {"gold", "statements"})
-                                 : StringUnder(row, {"gold", "answer"});
+    const std::string* gold = !row.is_object()         ? nullptr
+                              : task == Task::kParsing ? StringUnder(row, {"gold", "statements"})
+                                                       : StringUnder(row, {"gold", "answer"});
     if (gold == nullptr) {
       throw FormatError(path, LinePlace(number), "an object with a string 'gold' is expected");
     }
@@ -67,9 +66,9 @@ size_t IndexOf(const Json& row, size_t next, size_t num_gold, const std::string&
   if (!row.is_object() || found == row.end()) return next;
   if (!found->is_number_integer() || found->get<int64_t>() < 0 ||
       found->get<uint64_t>() >= num_gold) {
-    throw FormatError(path, LinePlace(number),
-                      Str("'index' must be a row from 0 to ", num_gold - 1, ", found ",
-                          found->dump()));
+    throw FormatError(
+        path, LinePlace(number),
+        Str("'index' must be a row from 0 to ", num_gold - 1, ", found ", found->dump()));
   }
   return found->get<size_t>();
 }
@@ -106,10 +105,10 @@ PredictionFile ReadPredictions(const std::string& path, size_t num_gold) {
     if (json_lines) {
       if (Trim(line).empty()) return;
       const Json row = ParseJson(line, path + ", " + LinePlace(number));
-      const std::string* value =
-          row.is_string()   ? &row.get_ref<const std::string&>()
-          : row.is_object() ? StringUnder(row, {"pred", "prediction", "text", "output"})
-                            : nullptr;
+      const std::string* value = row.is_string() ? &row.get_ref<const std::string&>()
+                                 : row.is_object()
+                                     ? StringUnder(row, {"pred", "prediction", "text", "output"})
+                                     : nullptr;
       if (value == nullptr) {
         throw FormatError(path, LinePlace(number),
                           "a string, or an object with a string 'pred', is expected");
@@ -131,15 +130,14 @@ PredictionFile ReadPredictions(const std::string& path, size_t num_gold) {
   });
   file.missing = std::count(given.begin(), given.end(), false);
   if (file.missing > 0 && !indexed) {
-    throw FormatError(path, "", Str(num_gold - static_cast<size_t>(file.missing),
-                                    " predictions for ", num_gold,
-                                    " gold rows; name rows by 'index' to leave some out"));
+    throw FormatError(path, "",
+                      Str(num_gold - static_cast<size_t>(file.missing), " predictions for ",
+                          num_gold, " gold rows; name rows by 'index' to leave some out"));
   }
   return file;
 }
 
-std::vector<bool> FindLeaked(const std::vector<GoldRow>& gold,
-                             const std::vector<Problem>& other) {
+std::vector<bool> FindLeaked(const std::vector<GoldRow>& gold, const std::vector<Problem>& other) {
   std::unordered_set<std::string> texts;
   for (const Problem& problem : other) texts.insert(WithoutSpace(problem.text));
   std::vector<bool> leaked;

@@ -54,12 +54,19 @@ std::vector<std::vector<Span>> ReadSpans(const std::string& text, const char* fi
   for (const Json& entry : list) {
     if (!entry.is_array()) throw wrong("an entry is no list");
     spans.emplace_back();
-    for (const Json& pair : entry) {
-      if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_integer() ||
-          !pair[1].is_number_integer()) {
-        throw wrong("a span is no pair of whole numbers");
-      }
+    const auto is_pair = [](const Json& pair) {
+      return pair.is_array() && pair.size() == 2 && pair[0].is_number_integer() &&
+             pair[1].is_number_integer();
+    };
+    const auto add = [&](const Json& pair) {
+      if (!is_pair(pair)) throw wrong("a span is no pair of whole numbers");
       spans.back().emplace_back(pair[0].get<int64_t>(), pair[1].get<int64_t>());
+    };
+    // The release has some entries that are one bare span.
+    if (is_pair(entry)) {
+      add(entry);
+    } else {
+      for (const Json& pair : entry) add(pair);
     }
   }
   return spans;

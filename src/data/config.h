@@ -17,6 +17,7 @@ struct WeightedDataset {
 };
 
 struct DataConfig {
+  std::string kind = "tokens";
   // train: data/x        or   train: [data/x, {path: data/y, weight: 0.5}]
   ConfigValue train;
   std::string valid;
@@ -27,8 +28,15 @@ struct DataConfig {
   int64_t seed = 0;
   bool reset_attention = false;
   bool verify = false;
+  std::string prompt_field = "prompt";
+  std::string target_field = "target";
+  bool prompt_loss = false;
 
   void Visit(ConfigVisitor& v) {
+    v.Field(
+        "kind", kind,
+        "tokens: folders of token shards | pairs: files of JSON lines with prompts and targets");
+    v.Require(kind == "tokens" || kind == "pairs", "must be tokens or pairs");
     v.Field("train", train,
             "folder of token shards, or a list of folders and {path, weight} to mix");
     v.Field("valid", valid, "folder of token shards for validation");
@@ -47,7 +55,12 @@ struct DataConfig {
     v.Field("reset_attention", reset_attention,
             "documents packed into one sample do not see each other");
     v.Field("verify", verify, "check the content of the token shards against their hashes first");
+    v.Field("prompt_field", prompt_field, "pairs: field of a line that holds the prompt");
+    v.Field("target_field", target_field, "pairs: field of a line that holds the target");
+    v.Field("prompt_loss", prompt_loss, "pairs: the prompt's tokens count in the loss too");
   }
+
+  bool pairs() const { return kind == "pairs"; }
 
   // The parts of `train`, at least one. Throws ConfigError at the value's place.
   std::vector<WeightedDataset> TrainDatasets() const;

@@ -11,6 +11,8 @@
 // global samples only, so it is equal on all ranks, any rank may save it, and a run may go on with
 // another number of ranks or rows: every sample comes once. Restoring takes constant time.
 //
+// With `data.kind: pairs` the samples are prompts with targets instead (data/pair_source.h).
+//
 // Plain int64 buffers: this folder needs no LibTorch.
 #pragma once
 
@@ -23,6 +25,7 @@
 #include "base/target.h"
 #include "data/config.h"
 #include "data/shard.h"
+#include "text/tokenizer.h"
 
 namespace ckv {
 
@@ -57,6 +60,11 @@ class DataSource : public DataPosition {
   virtual int64_t num_tokens() const = 0;
   // Global samples (windows) given so far.
   virtual int64_t samples() const = 0;
+  // Passes over the data so far, for samples of `seq_len` tokens.
+  virtual double epochs(int64_t seq_len) const {
+    return static_cast<double>(samples()) * static_cast<double>(seq_len) /
+           static_cast<double>(num_tokens());
+  }
 };
 
 // How this process shares the work: `rows` of each micro-batch go to each of `world` ranks.
@@ -75,10 +83,11 @@ struct BatchLayout {
 std::vector<TokenBatch> SplitRows(const TokenBatch& batch, int64_t count);
 
 // The training part of `config`. Throws ConfigError (no data, seq_len longer than the data) and
-// FormatError (broken files, another vocabulary).
+// FormatError (broken files, another vocabulary). Pairs need the tokenizer.
 std::unique_ptr<DataSource> MakeTrainSource(const DataConfig& config,
                                             const VocabularyInfo& vocabulary,
-                                            const BatchLayout& layout);
+                                            const BatchLayout& layout,
+                                            const Tokenizer* tokenizer = nullptr);
 
 // The validation part: finite, in file order. Every token but the first of the data is a target
 // exactly once; the last window is filled up with targets of kIgnoreTarget. All ranks make the same
@@ -86,7 +95,8 @@ std::unique_ptr<DataSource> MakeTrainSource(const DataConfig& config,
 // starts again with Restore(State() of a new source). nullptr if `config` names no validation data.
 std::unique_ptr<DataSource> MakeEvalSource(const DataConfig& config,
                                            const VocabularyInfo& vocabulary,
-                                           const BatchLayout& layout);
+                                           const BatchLayout& layout,
+                                           const Tokenizer* tokenizer = nullptr);
 
 // The same over one data set, whole, for `ckv eval`.
 std::unique_ptr<DataSource> MakeEvalSource(const std::string& dataset, int64_t seq_len,

@@ -1,11 +1,14 @@
 // Builds sources from the configuration.
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "data/dataset.h"
 #include "data/eval_source.h"
+#include "data/pair_source.h"
 #include "data/source.h"
 #include "data/train_source.h"
 
@@ -28,13 +31,64 @@ int64_t HeldOutBegin(const TokenDataset& data, double percent) {
   return starts.empty() ? cut : starts.front();
 }
 
+// The pairs of files, for training or validation.
+std::shared_ptr<const PairSet> ReadPairs(const std::vector<std::string>& files,
+                                         const DataConfig& config, const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) throw ConfigError("tokenizer", "pairs need one");
+  return std::make_shared<const PairSet>(
+      files, PairFields{config.prompt_field, config.target_field}, *tokenizer, config.seq_len);
+}
+
+std::unique_ptr<DataSource> MakePairTrainSource(const DataConfig& config, const BatchLayout& layout,
+                                                const Tokenizer* tokenizer) {
+  std::vector<std::string> files;
+  for (const WeightedDataset& item : config.TrainDatasets()) {
+    if (item.weight != 1.0) {
+      throw ConfigError(item.path, "files of pairs are read one after another and have no weights");
+    }
+    files.push_back(item.path);
+  }
+  if (config.valid_percent > 0 && config.valid.empty()) {
+    throw ConfigError("data.valid_percent",
+                      "is for token shards; name a file of pairs as 'data.valid'");
+  }
+  if (config.reset_attention) {
+    throw ConfigError("data.reset_attention",
+                      "has no meaning for pairs: each has a row of its own");
+  }
+  PairSourceOptions options;
+  options.shuffle = config.shuffle;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.prompt_loss = config.prompt_loss;
+  options.seq_len = config.seq_len;
+  return std::make_unique<PairSource>(ReadPairs(files, config, tokenizer), options, layout);
+}
+
+std::unique_ptr<DataSource> MakePairEvalSource(const DataConfig& config, const BatchLayout& layout,
+                                               const Tokenizer* tokenizer) {
+  if (config.valid.empty()) return nullptr;
+  std::shared_ptr<const PairSet> pairs = ReadPairs({config.valid}, config, tokenizer);
+  PairSourceOptions options;
+  options.endless = false;
+  options.prompt_loss = config.prompt_loss;
+  options.seq_len = config.seq_len;
+  if (config.valid_tokens > 0 && config.valid_tokens < pairs->num_tokens()) {
+    options.max_pairs =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(config.valid_tokens) *
+                                                  static_cast<double>(pairs->size()) /
+                                                  static_cast<double>(pairs->num_tokens())));
+  }
+  return std::make_unique<PairSource>(std::move(pairs), options, layout);
+}
+
 bool HoldsOut(const DataConfig& config) { return config.valid.empty() && config.valid_percent > 0; }
 
 }  // namespace
 
 std::unique_ptr<DataSource> MakeTrainSource(const DataConfig& config,
                                             const VocabularyInfo& vocabulary,
-                                            const BatchLayout& layout) {
+                                            const BatchLayout& layout, const Tokenizer* tokenizer) {
+  if (config.pairs()) return MakePairTrainSource(config, layout, tokenizer);
   std::vector<MixturePart> parts;
   for (const WeightedDataset& item : config.TrainDatasets()) {
     MixturePart part = {WholeDataset(item.path, vocabulary, config.verify), item.weight};
@@ -57,7 +111,8 @@ std::unique_ptr<DataSource> MakeTrainSource(const DataConfig& config,
 
 std::unique_ptr<DataSource> MakeEvalSource(const DataConfig& config,
                                            const VocabularyInfo& vocabulary,
-                                           const BatchLayout& layout) {
+                                           const BatchLayout& layout, const Tokenizer* tokenizer) {
+  if (config.pairs()) return MakePairEvalSource(config, layout, tokenizer);
   std::vector<TokenRange> ranges;
   if (!config.valid.empty()) {
     ranges.push_back(WholeDataset(config.valid, vocabulary, config.verify));

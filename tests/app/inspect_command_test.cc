@@ -309,15 +309,17 @@ TEST_F(InspectModelTest, ReadsRunsAndCheckpoints) {
 
 TEST(InspectShippedConfigs, AllAreModels) {
   int count = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(
-           std::filesystem::path(CKV_SOURCE_DIR) / "configs" / "train")) {
-    if (entry.path().extension() != ".yaml") continue;
-    ++count;
-    const Json json =
-        RunCkvJson({"inspect", entry.path().string(), "--set", "model.vocab_size=32000"});
-    ASSERT_TRUE(json.is_object()) << entry.path();
-    EXPECT_GT(json["parameters"]["total"], 0) << entry.path();
-    EXPECT_GE(json["training"]["of_plain"], 0.5) << entry.path();
+  for (const char* folder : {"train", "conic10k"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             std::filesystem::path(CKV_SOURCE_DIR) / "configs" / folder)) {
+      if (entry.path().extension() != ".yaml") continue;
+      ++count;
+      const Json json =
+          RunCkvJson({"inspect", entry.path().string(), "--set", "model.vocab_size=32000"});
+      ASSERT_TRUE(json.is_object()) << entry.path();
+      EXPECT_GT(json["parameters"]["total"], 0) << entry.path();
+      EXPECT_GE(json["training"]["of_plain"], 0.5) << entry.path();
+    }
   }
   EXPECT_GE(count, 27);  // nine at three sizes
 }

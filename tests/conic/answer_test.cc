@@ -66,8 +66,8 @@ TEST_P(ConicAnswer, EquationsAreEqualUpToAFactorWithoutCoordinates) {
 }
 
 TEST_P(ConicAnswer, UnreadablePredictionsAreWrongAndToldSo) {
-  for (const char* text : {"$\\sqrt{2}$", "2 sqrt(2)", "2x", "(1,2", "the answer is 2", "1,",
-                           "[1]", "x<y=3", "1;2;", "sqrt()", "sqrt(1,2)", "{1,2}+3"}) {
+  for (const char* text : {"$\\sqrt{2}$", "2 sqrt(2)", "2x", "(1,2", "the answer is 2", "1,", "[1]",
+                           "x<y=3", "1;2;", "sqrt()", "sqrt(1,2)", "{1,2}+3"}) {
     const AnswerVerdict verdict = CheckAnswer("2", text, arithmetic_.get());
     EXPECT_FALSE(verdict.equal) << text;
     EXPECT_FALSE(verdict.readable) << text;

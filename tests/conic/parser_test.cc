@@ -1,10 +1,11 @@
 // What statements read as, and what is said about those that cannot be read.
 
+#include "conic/parser.h"
+
 #include <gtest/gtest.h>
 
 #include "base/str.h"
 #include "conic/annotation.h"
-#include "conic/parser.h"
 
 namespace ckv::conic {
 namespace {

@@ -1,10 +1,11 @@
 // Reading data and prediction files, and what is said about broken ones.
 
+#include "conic/predictions.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "conic/predictions.h"
 #include "tests/temp_dir.h"
 
 namespace ckv::conic {

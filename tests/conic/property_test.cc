@@ -32,8 +32,8 @@ class ConicProperty : public ::testing::Test {
 
   std::string Gold() { return StatementString(problems_[random_() % problems_.size()]); }
 
-  // A prediction that shares much with the gold annotation: some statements of another row for some of
-  // its own.
+  // A prediction that shares much with the gold annotation: some statements of another row for some
+  // of its own.
   std::string Prediction(const std::string& gold) {
     std::vector<std::string> pieces = Pieces(gold);
     const std::vector<std::string> others = Pieces(Gold());

@@ -1,11 +1,11 @@
 // Scores: the search for names, limits, and the repairs of the strict mode.
 
+#include "conic/score.h"
+
 #include <chrono>
 #include <random>
 
 #include <gtest/gtest.h>
-
-#include "conic/score.h"
 
 namespace ckv::conic {
 namespace {
@@ -91,7 +91,7 @@ int64_t MatchedByForce(const std::vector<std::pair<int, int>>& gold,
 TEST(ConicAlignment, IsTheBestOfAllAlignments) {
   std::mt19937 random(std::random_device{}());
   for (int round = 0; round < 60; ++round) {
-    const int num_names = 2 + static_cast<int>(random() % 5);
+    const int num_names = 2 + static_cast<int>(random() % 6);
     const auto make = [&](size_t count) {
       std::vector<std::pair<int, int>> arrows;
       for (size_t i = 0; i < count; ++i) {
@@ -106,8 +106,8 @@ TEST(ConicAlignment, IsTheBestOfAllAlignments) {
       for (const auto& [a, b] : arrows) text += Str("VectorOf(", prefix, a, ", ", prefix, b, ");");
       return text;
     };
-    const auto gold = make(1 + random() % 8);
-    const auto pred = make(1 + random() % 8);
+    const auto gold = make(1 + random() % 14);
+    const auto pred = make(1 + random() % 14);
     const std::string gold_text = write(gold, "gold");
     const std::string pred_text = write(pred, "pred");
     EXPECT_EQ(Score(gold_text, pred_text)[0], num_names + MatchedByForce(gold, pred, num_names))
