@@ -68,7 +68,10 @@ std::string TrainRun::Dir() const {
 }
 
 TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& sets) {
-  const ConfigValue tree = LoadConfig(path, sets);
+  return ReadTrainRun(LoadConfig(path, sets), path);
+}
+
+TrainRun ReadTrainRun(const ConfigValue& tree, const std::string& path) {
   TrainRun run;
   ReadConfig(tree, run);
   run.model.Resolve();

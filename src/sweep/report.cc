@@ -115,7 +115,7 @@ GroupTable MakeGroupTable(const SweepResults& results) {
       done += results.points[point].status() == StageStatus::kDone ? 1 : 0;
     }
     std::vector<std::string> row = {
-        group.label + (group.label == results.baseline ? " (baseline)" : ""),
+        state.FullLabel() + (group.label == results.baseline ? " (baseline)" : ""),
         state.kv_sharing,
         Str(done, "/", group.points.size()),
         ShortNumber(state.parameters),
