@@ -94,10 +94,13 @@ void PrintDryRun(const SweepCommand& command, const SweepConfig& config, const S
         ShortNumber(state.train_flops).c_str(), ShortNumber(state.kv_resident_bytes).c_str(),
         ShortNumber(state.kv_written_bytes).c_str(), ShortNumber(state.kv_read_bytes).c_str(),
         speed.has_value() ? TimeText(time).c_str() : "-", status.c_str());
-    text += Str(line, state.id, "\n");
+    std::string same;
+    for (const std::string& alias : state.aliases) same += Str(same.empty() ? "  = " : ", ", alias);
+    text += Str(line, state.id, same, "\n");
     OrderedJson item = {{"index", i},
                         {"id", state.id},
                         {"label", state.label},
+                        {"aliases", state.aliases},
                         {"seed", state.seed},
                         {"kv_sharing", state.kv_sharing},
                         {"sets", state.sets},

@@ -30,7 +30,9 @@ int64_t PointDescriber::VocabularyOf(const TrainRun& run) {
 }
 
 PointFacts PointDescriber::Describe(const std::vector<std::string>& sets) {
-  const TrainRun run = LoadTrainRun(config_, sets);
+  ConfigValue tree = tree_;
+  for (const std::string& item : sets) ApplySet(tree, item);
+  const TrainRun run = ReadTrainRun(tree, config_);
   PointFacts facts;
   facts.config = KeysThatCount(run);
   const KvSharingSpec& sharing = run.model.sharing();

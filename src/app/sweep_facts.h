@@ -12,8 +12,9 @@ namespace ckv {
 
 class PointDescriber {
  public:
-  // `config`: the training run's file.
-  explicit PointDescriber(std::string config) : config_(std::move(config)) {}
+  // `config`: the training run's file. Throws ConfigError, or IoError if it cannot be read.
+  explicit PointDescriber(std::string config)
+      : config_(std::move(config)), tree_(LoadConfig(config_)) {}
 
   // Throws ConfigError. Without the data's tokenizer the vocabulary is not known; then
   // vocabulary_known() is false and counts leave it out.
@@ -25,6 +26,7 @@ class PointDescriber {
   int64_t VocabularyOf(const TrainRun& run);
 
   std::string config_;
+  ConfigValue tree_;                             // of the file, which is read once
   std::map<std::string, int64_t> vocabularies_;  // by tokenizer
   bool vocabulary_known_ = true;
 };

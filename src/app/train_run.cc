@@ -77,7 +77,10 @@ std::string TrainRun::Dir() const {
 }
 
 TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& sets) {
-  const ConfigValue tree = LoadConfig(path, sets);
+  return ReadTrainRun(LoadConfig(path, sets), path);
+}
+
+TrainRun ReadTrainRun(const ConfigValue& tree, const std::string& path) {
   if (IsExplicit(tree, "model.family")) {
     throw ConfigError(OriginOf(tree, "model.family"),
                       "'model.family' makes this the config of an encoder, which has no KV cache "

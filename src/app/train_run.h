@@ -48,6 +48,9 @@ struct TrainRun {
 // the file, unless given). Throws ConfigError for what does not fit together.
 TrainRun LoadTrainRun(const std::string& path, const std::vector<std::string>& sets = {});
 
+// The same of a tree that LoadConfig gave for the file `path`.
+TrainRun ReadTrainRun(const ConfigValue& tree, const std::string& path);
+
 // Opens the tokenizer that the run names, or the one in its data, and fills in the size of the
 // vocabulary and the ids of beginning and end. Throws ConfigError for a vocabulary that does not
 // fit.

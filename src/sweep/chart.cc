@@ -15,6 +15,8 @@ constexpr int kBottom = 46;
 constexpr int kLeft = 58;
 constexpr int kLegendRow = 20;
 constexpr double kCharWidth = 6.8;  // of the 12-pixel font, about
+constexpr double kLabelGap = 14.0;
+constexpr int kWide = 500;
 
 struct Range {
   double low = 0.0;
@@ -85,6 +87,7 @@ class ChartWriter {
         if ((series.colour == 0) == pale) WriteSeries(series);
       }
     }
+    WriteMarkLabels();
     WriteLegend();
     return text_ + "</svg>\n";
   }
@@ -205,32 +208,58 @@ class ChartWriter {
         text_ += Str("<circle cx=\"", Coordinate(x), "\" cy=\"", Coordinate(Y(y)), "\" r=\"",
                      series.colour == 0 ? "3.5" : "5", "\"/>\n");
       }
-      if (chart_.label_marks && !series.label.empty()) WriteMarkLabel(series);
+      if (chart_.label_marks && IsLabelled(series)) labelled_.push_back(&series);
     }
     text_ += "</g>\n";
   }
 
-  // Beside the mark, on the side that has room, moved down until it covers no other.
-  void WriteMarkLabel(const ChartSeries& series) {
-    const double x = X(series.points.front().x);
-    const double length = kCharWidth * static_cast<double>(series.label.size());
-    const bool left = x + 10 + length > width_ - kRight;
-    const double from = left ? std::max(2.0, x - 10 - length) : x + 10;
-    double y = Y(series.points.front().y) + 4;
-    bool moved = true;
-    for (int tries = 0; moved && tries < 40; ++tries) {
-      moved = false;
-      for (const Box& box : boxes_) {
-        if (from < box.right && from + length > box.left && std::abs(y - box.y) < 14.0) {
-          y = box.y + 14.0;
-          moved = true;
-        }
-      }
+  // A narrow chart has room for the names of few marks.
+  bool IsLabelled(const ChartSeries& series) const {
+    return !series.label.empty() && (width_ >= kWide || series.emphasis);
+  }
+
+  // Beside the marks. Marks above each other have their names in the same order, pushed apart.
+  void WriteMarkLabels() {
+    const auto x_of = [this](const ChartSeries* series) { return X(series->points.front().x); };
+    std::sort(labelled_.begin(), labelled_.end(),
+              [&](const ChartSeries* a, const ChartSeries* b) { return x_of(a) < x_of(b); });
+    for (size_t begin = 0; begin < labelled_.size();) {
+      size_t end = begin + 1;
+      while (end < labelled_.size() && x_of(labelled_[end]) - x_of(labelled_[begin]) < 24.0) ++end;
+      WriteColumn({labelled_.begin() + static_cast<std::ptrdiff_t>(begin),
+                   labelled_.begin() + static_cast<std::ptrdiff_t>(end)});
+      begin = end;
     }
-    if (y > Bottom() - 2) return;  // no room: it is in the table
-    boxes_.push_back({from, from + length, y});
-    Text(left ? std::max(x - 10, 2.0 + length) : from, y, series.label, left ? "end" : "start",
-         " class=\"mark\"");
+  }
+
+  void WriteColumn(std::vector<const ChartSeries*> column) {
+    std::sort(column.begin(), column.end(), [](const ChartSeries* a, const ChartSeries* b) {
+      return a->points.front().y > b->points.front().y;
+    });
+    std::vector<double> wanted;
+    std::vector<double> places;
+    double length = 0.0;
+    double push = 0.0;
+    for (const ChartSeries* series : column) {
+      wanted.push_back(Y(series->points.front().y));
+      places.push_back(places.empty() ? wanted.back()
+                                      : std::max(wanted.back(), places.back() + kLabelGap));
+      push += places.back() - wanted.back();
+      length = std::max(length, kCharWidth * static_cast<double>(series->label.size()));
+    }
+    push /= static_cast<double>(column.size());
+    push = std::max(push, places.back() - (Bottom() - 4.0));
+    push = std::min(push, places.front() - (kTop + 4.0));
+    for (size_t i = 0; i < column.size(); ++i) {
+      const double x = X(column[i]->points.front().x);
+      const double y = places[i] - push;
+      const bool left = x + 22.0 + length > width_ - kRight;
+      const double side = left ? -1.0 : 1.0;
+      if (std::abs(y - wanted[i]) > 5.0) {
+        Line(x + side * 6.0, wanted[i], x + side * 17.0, y, "grid");
+      }
+      Text(x + side * 19.0, y + 4.0, column[i]->label, left ? "end" : "start", " class=\"mark\"");
+    }
   }
 
   void WriteLegend() {
@@ -248,12 +277,6 @@ class ChartWriter {
     double x;
     int row;
   };
-  struct Box {
-    double left;
-    double right;
-    double y;
-  };
-
   const Chart& chart_;
   int width_;
   int height_;
@@ -262,7 +285,7 @@ class ChartWriter {
   bool log_x_ = false;
   int legend_rows_ = 0;
   std::vector<LegendItem> legend_;
-  std::vector<Box> boxes_;
+  std::vector<const ChartSeries*> labelled_;
   std::string text_;
 };
 
@@ -309,7 +332,8 @@ std::string ShortNumber(double value) {
 
 std::string ChartStyle() {
   return ".chart{display:block;max-width:100%;height:auto;font:12px system-ui,sans-serif}"
-         ".chart text{fill:var(--muted)}.chart .mark{fill:var(--ink)}"
+         ".chart text{fill:var(--muted)}.chart .mark{fill:var(--ink);paint-order:stroke;"
+         "stroke:var(--paper);stroke-width:3px}"
          ".chart .grid{stroke:var(--line)}.chart .axis{stroke:var(--muted)}"
          ".chart g path{fill:none;stroke-width:2;stroke-linejoin:round}"
          ".chart .c0 path{stroke-width:1}.chart .dashed path{stroke-dasharray:5 4}"

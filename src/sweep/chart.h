@@ -16,7 +16,8 @@ struct ChartSeries {
   std::vector<double> errors;  // of y, for single marks; empty: none
   bool line = true;            // else marks
   bool dashed = false;
-  int colour = 0;  // 1 to kNumChartColours; 0: pale
+  bool emphasis = false;  // of marks: named on a narrow chart, too
+  int colour = 0;         // 1 to kNumChartColours; 0: pale
 };
 
 inline constexpr int kNumChartColours = 7;

@@ -48,6 +48,13 @@ StageStatus StatusOf(const std::string& name, const std::string& path) {
 const char* StageStatusName(StageStatus status) { return RowOf(status).name; }
 bool IsRetried(StageStatus status) { return RowOf(status).retried; }
 
+std::string PointState::FullLabel() const {
+  std::string text = label;
+  for (const std::string& alias : aliases)
+    text += Str(&alias == &aliases[0] ? " (= " : ", ", alias);
+  return text + (aliases.empty() ? "" : ")");
+}
+
 StageState& PointState::Stage(const std::string& name) {
   for (StageState& stage : stages) {
     if (stage.name == name) return stage;
@@ -68,6 +75,7 @@ PointState NewPointState(const SweepPoint& point) {
   PointState state;
   state.id = point.id;
   state.label = point.label;
+  state.aliases = point.aliases;
   state.seed = point.seed;
   state.hash = HashHex(point.hash);
   state.choices = point.choices;
@@ -90,6 +98,7 @@ std::optional<PointState> ReadPointState(const std::string& folder) {
   try {
     state.id = json.at("id").get<std::string>();
     state.label = json.at("label").get<std::string>();
+    state.aliases = json.value("aliases", std::vector<std::string>());
     state.seed = json.at("seed").get<int64_t>();
     state.hash = json.at("hash").get<std::string>();
     for (const Json& choice : json.at("choices")) {
@@ -123,6 +132,7 @@ void WritePointState(const std::string& folder, const PointState& state) {
   OrderedJson json;
   json["id"] = state.id;
   json["label"] = state.label;
+  json["aliases"] = state.aliases;
   json["seed"] = state.seed;
   json["hash"] = state.hash;
   json["choices"] = OrderedJson::array();

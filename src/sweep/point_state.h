@@ -43,6 +43,7 @@ struct StageState {
 struct PointState {
   std::string id;
   std::string label;
+  std::vector<std::string> aliases;
   int64_t seed = 0;
   std::string hash;
   std::vector<std::pair<std::string, std::string>> choices;
@@ -55,6 +56,9 @@ struct PointState {
   double kv_written_bytes = 0.0;
   double kv_read_bytes = 0.0;
   std::vector<StageState> stages;
+
+  // The label and, in parentheses, those of equal points.
+  std::string FullLabel() const;
 
   // Adds one if there is none.
   StageState& Stage(const std::string& name);

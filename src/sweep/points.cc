@@ -4,7 +4,6 @@
 #include <cctype>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -191,8 +190,11 @@ class SweepExpander {
       }
     }
     point.hash = ConfigHash(point.facts.config);
-    if (!hashes_.insert(point.hash).second) {
+    const auto [known, fresh] = hashes_.emplace(point.hash, result_.points.size());
+    if (!fresh) {
       ++result_.num_equal;
+      SweepPoint& same = result_.points[known->second];
+      if (same.label != point.label) same.aliases.push_back(point.label);
       return;
     }
     point.id = Str(SlugOf(point.label), "-s", seed, "-", HashHex(point.hash).substr(0, 8));
@@ -204,7 +206,7 @@ class SweepExpander {
   std::vector<std::string> fixed_;
   std::vector<Expression> constraints_;
   std::vector<std::vector<AxisChoice>> choices_;
-  std::set<uint64_t> hashes_;
+  std::map<uint64_t, size_t> hashes_;  // to the first point with it
   SweepPoints result_;
 };
 

@@ -30,6 +30,7 @@ using DescribePoint = std::function<PointFacts(const std::vector<std::string>& s
 struct SweepPoint {
   std::string id;                                            // its folder below runs/
   std::string label;                                         // without the seed
+  std::vector<std::string> aliases;                          // labels of equal points
   std::vector<std::pair<std::string, std::string>> choices;  // by axis
   std::vector<std::string> sets;                             // "a.b=value", the seed included
   int64_t seed = 0;

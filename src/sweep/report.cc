@@ -95,18 +95,53 @@ const PointState& FirstState(const SweepResults& results, const ResultGroup& gro
 // The table of groups: heads, and rows of cells; `marks` are true for cells of the best figure.
 struct GroupTable {
   std::vector<std::string> heads;
+  std::vector<bool> left;  // columns of text
   std::vector<std::vector<std::string>> rows;
   std::vector<std::vector<bool>> marks;
 };
 
+std::string GroupCell(const ResultGroup& group, const std::string& metric) {
+  const auto found = group.figures.find(metric);
+  if (found == group.figures.end()) return "";
+  std::string text = FigureText(found->second);
+  if (found->second.p.has_value() && !std::isnan(*found->second.p)) {
+    text += Str(" (", PValueText(*found->second.p), ")");
+  }
+  return text;
+}
+
+// Whether no other group's mean is better.
+bool IsBest(const SweepResults& results, const ResultGroup& group, const ReportMetric& metric) {
+  const auto own = group.figures.find(metric.name);
+  if (own == group.figures.end()) return false;
+  for (const ResultGroup& other : results.groups) {
+    const auto theirs = other.figures.find(metric.name);
+    if (theirs == other.figures.end()) continue;
+    const double ahead = theirs->second.mean - own->second.mean;
+    if (metric.higher_is_better ? ahead > 0.0 : ahead < 0.0) return false;
+  }
+  return results.groups.size() > 1;
+}
+
 GroupTable MakeGroupTable(const SweepResults& results) {
   GroupTable table;
-  table.heads = {"point",         "kv_sharing",          "runs",
-                 "parameters",    "KV resident B/token", "KV written B/step",
-                 "KV read B/step"};
-  for (const ReportMetric& metric : results.metrics) {
-    table.heads.push_back(Str(metric.name, metric.higher_is_better ? " ↑" : " ↓"));
+  const auto head = [](const ReportMetric& metric) {
+    return Str(metric.name, metric.higher_is_better ? " ↑" : " ↓");
+  };
+  // What is looked for first comes first: a table is wider than a phone.
+  std::vector<ReportMetric> metrics = results.metrics;
+  std::stable_partition(metrics.begin(), metrics.end(),
+                        [&](const ReportMetric& metric) { return metric.name == results.quality; });
+  table.heads = {"point"};
+  for (size_t i = 0; i < metrics.size(); ++i) {
+    table.heads.push_back(head(metrics[i]));
+    if (i > 0) continue;
+    table.heads.insert(table.heads.end(),
+                       {"KV resident B/token", "KV written B/step", "KV read B/step"});
   }
+  table.heads.insert(table.heads.end(), {"parameters", "runs", "kv_sharing"});
+  table.left.assign(table.heads.size(), false);
+  table.left.front() = table.left.back() = true;
   for (const size_t index : ByQuality(results)) {
     const ResultGroup& group = results.groups[index];
     const PointState& state = FirstState(results, group);
@@ -114,35 +149,23 @@ GroupTable MakeGroupTable(const SweepResults& results) {
     for (const size_t point : group.points) {
       done += results.points[point].status() == StageStatus::kDone ? 1 : 0;
     }
-    std::vector<std::string> row = {
-        group.label + (group.label == results.baseline ? " (baseline)" : ""),
-        state.kv_sharing,
-        Str(done, "/", group.points.size()),
-        ShortNumber(state.parameters),
-        ShortNumber(state.kv_resident_bytes),
-        ShortNumber(state.kv_written_bytes),
-        ShortNumber(state.kv_read_bytes)};
-    std::vector<bool> marks(row.size(), false);
-    for (const ReportMetric& metric : results.metrics) {
-      const auto found = group.figures.find(metric.name);
-      if (found == group.figures.end()) {
-        row.emplace_back("");
+    std::vector<std::string> row = {state.FullLabel() +
+                                    (group.label == results.baseline ? " (baseline)" : "")};
+    std::vector<bool> marks = {false};
+    for (size_t i = 0; i < metrics.size(); ++i) {
+      row.push_back(GroupCell(group, metrics[i].name));
+      marks.push_back(IsBest(results, group, metrics[i]));
+      if (i > 0) continue;
+      for (const double bytes :
+           {state.kv_resident_bytes, state.kv_written_bytes, state.kv_read_bytes}) {
+        row.push_back(ShortNumber(bytes));
         marks.push_back(false);
-        continue;
       }
-      std::string text = FigureText(found->second);
-      if (found->second.p.has_value() && !std::isnan(*found->second.p)) {
-        text += Str(" (", PValueText(*found->second.p), ")");
-      }
-      row.push_back(std::move(text));
-      bool best = results.groups.size() > 1;
-      for (const ResultGroup& other : results.groups) {
-        const auto theirs = other.figures.find(metric.name);
-        if (theirs == other.figures.end()) continue;
-        best = best && (metric.higher_is_better ? theirs->second.mean <= found->second.mean
-                                                : theirs->second.mean >= found->second.mean);
-      }
-      marks.push_back(best);
+    }
+    for (const std::string& text :
+         {ShortNumber(state.parameters), Str(done, "/", group.points.size()), state.kv_sharing}) {
+      row.push_back(text);
+      marks.push_back(false);
     }
     table.rows.push_back(std::move(row));
     table.marks.push_back(std::move(marks));
@@ -152,15 +175,18 @@ GroupTable MakeGroupTable(const SweepResults& results) {
 
 std::string HtmlTable(const GroupTable& table) {
   std::string html = "<div class=\"scroll\"><table><thead><tr>";
-  for (const std::string& head : table.heads) html += Str("<th>", EscapeHtml(head), "</th>");
+  for (size_t i = 0; i < table.heads.size(); ++i) {
+    html +=
+        Str(table.left[i] ? "<th class=\"name\">" : "<th>", EscapeHtml(table.heads[i]), "</th>");
+  }
   html += "</tr></thead><tbody>\n";
   for (size_t i = 0; i < table.rows.size(); ++i) {
     html += "<tr>";
     for (size_t k = 0; k < table.rows[i].size(); ++k) {
       const bool best = i < table.marks.size() && table.marks[i][k];
-      html += Str(k < 2  ? "<td class=\"name\">"
-                  : best ? "<td class=\"best\">"
-                         : "<td>",
+      html += Str(table.left[k] ? "<td class=\"name\">"
+                  : best        ? "<td class=\"best\">"
+                                : "<td>",
                   EscapeHtml(table.rows[i][k]), "</td>");
     }
     html += "</tr>\n";
@@ -182,11 +208,13 @@ std::string MarkdownRow(const std::vector<std::string>& cells) {
 // Points that are not done, with why.
 GroupTable FailureTable(const SweepResults& results) {
   GroupTable table;
-  table.heads = {"point", "kv_sharing", "seed", "stage", "status", "message"};
+  table.heads = {"point", "seed", "stage", "status", "message", "kv_sharing"};
+  table.left = {true, false, true, true, true, true};
   for (const PointResult& point : results.points) {
     if (point.status() == StageStatus::kDone) continue;
-    table.rows.push_back({point.state.label, point.state.kv_sharing, Str(point.state.seed),
-                          point.failed_stage(), StageStatusName(point.status()), point.message()});
+    table.rows.push_back({point.state.label, Str(point.state.seed), point.failed_stage(),
+                          StageStatusName(point.status()), point.message(),
+                          point.state.kv_sharing});
   }
   return table;
 }
@@ -255,7 +283,10 @@ Chart LossChart(const SweepResults& results, bool validation) {
   double last = HUGE_VAL;
   for (const ChartSeries& series : chart.series) last = std::min(last, series.points.back().y);
   for (ChartSeries& series : chart.series) {
-    for (CurvePoint& point : series.points) point.y = std::min(point.y, last * 2.0 + 1.0);
+    series.points.erase(
+        std::remove_if(series.points.begin(), series.points.end(),
+                       [&](const CurvePoint& point) { return point.y > last * 1.4 + 0.5; }),
+        series.points.end());
   }
   return chart;
 }
@@ -293,6 +324,7 @@ Chart ParetoChart(const SweepResults& results) {
     const bool baseline = group.label == results.baseline;
     series.colour = on_front ? 1 : baseline ? 2 : few ? 3 : 0;
     series.label = on_front || baseline || few ? group.label : "";
+    series.emphasis = on_front || baseline;
     series.detail = Str(group.label, ": ", FigureText(found->second));
     series.points = {place(i)};
     series.errors = {found->second.error.value_or(0.0)};
@@ -323,15 +355,15 @@ std::string PageStart(const std::string& title) {
       "min-width:100%}"
       "th,td{padding:.35rem .7rem;text-align:right;white-space:nowrap;"
       "border-bottom:1px solid var(--line)}"
-      "th{font-weight:600;color:var(--muted)}td.name,th:nth-child(-n+2){text-align:left}"
-      "td.name:nth-child(2){max-width:18rem;overflow:hidden;text-overflow:ellipsis}"
-      "tbody tr:nth-child(even){background:var(--stripe)}tbody tr:last-child td{border-bottom:0}"
+      "th{font-weight:600;color:var(--muted)}td.name,th.name{text-align:left}"
+      "td:first-child,th:first-child{position:sticky;left:0;background:var(--paper)}"
+      "tbody tr:nth-child(even),tbody tr:nth-child(even) "
+      "td:first-child{background:var(--stripe)}tbody tr:last-child td{border-bottom:0}"
       "td.best{background:var(--mark);font-weight:600}"
       "table.left td,table.left th{text-align:left}"
       ".narrow{display:none}@media (max-width:700px){body{padding:.6rem .7rem 2rem}"
       ".wide{display:none}.narrow{display:block}h1{font-size:1.3rem}"
-      "td.name:nth-child(1){white-space:normal;min-width:8rem}"
-      "td.name:nth-child(2){max-width:9rem}}\n",
+      "td.name:first-child{white-space:normal;min-width:7.5rem;max-width:9rem}}\n",
       ChartStyle(), "</style></head><body>\n");
 }
 
@@ -347,7 +379,7 @@ std::string ReportHtml(const SweepConfig& config, const SweepResults& results) {
               "<p class=\"note\">Dashed: the Pareto front. Bars: standard error over seeds.</p>\n");
   html += Str("<h2>Validation loss</h2>\n", TwoSizes(LossChart(results, true)));
   html += Str("<h2>Training loss</h2>\n", TwoSizes(LossChart(results, false)),
-              "<p class=\"note\">The highest part of the curves is cut off.</p>\n");
+              "<p class=\"note\">The start of the curves is left out.</p>\n");
   const GroupTable failures = FailureTable(results);
   if (!failures.rows.empty()) {
     html += Str("<h2>Not done</h2>\n", HtmlTable(failures));
@@ -361,11 +393,11 @@ std::string ReportMarkdown(const SweepConfig& config, const SweepResults& result
   const GroupTable table = MakeGroupTable(results);
   text += MarkdownRow(table.heads);
   text += "|";
-  for (size_t i = 0; i < table.heads.size(); ++i) text += i < 2 ? "---|" : "---:|";
+  for (size_t i = 0; i < table.heads.size(); ++i) text += table.left[i] ? "---|" : "---:|";
   text += "\n";
   for (size_t i = 0; i < table.rows.size(); ++i) {
     std::vector<std::string> cells = table.rows[i];
-    cells[1] = Str("`", cells[1], "`");
+    cells.back() = Str("`", cells.back(), "`");
     for (size_t k = 0; k < cells.size(); ++k) {
       if (table.marks[i][k]) cells[k] = Str("**", cells[k], "**");
     }

@@ -302,6 +302,13 @@ SweepResults ReadSweepResults(const SweepConfig& config) {
     return std::any_of(results.points.begin(), results.points.end(),
                        [&](const PointResult& point) { return point.state.label == label; });
   };
+  for (const PointResult& point : results.points) {
+    const std::vector<std::string>& aliases = point.state.aliases;
+    if (std::find(aliases.begin(), aliases.end(), results.baseline) != aliases.end()) {
+      results.baseline = point.state.label;
+      break;
+    }
+  }
   if (!results.baseline.empty() && !has(results.baseline)) {
     throw ConfigError("baseline", Str("there is no point '", results.baseline, "'"));
   }
