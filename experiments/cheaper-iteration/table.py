@@ -24,16 +24,15 @@ for folder in sorted(runs.iterdir()):
         "seed": int(match[5]),
         "kv_sharing": train["kv_sharing"],
         "tokens": train["tokens"],
-        "tokens_per_second": round(train["tokens_per_second"]),
         "valid_loss": round(train["valid_loss"], 5),
         "converged_loss": round(converged["parallel"]["nats_per_token"], 5),
     })
 (pathlib.Path(__file__).parent / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 loss = {(row["scheme"], row["seed"]): row["converged_loss"] for row in rows}
-print("| scheme | seeds | tokens/s | loss, converged KVs | with the passes of training "
+print("| scheme | seeds | loss, converged KVs | with the passes of training "
       "| against m = 7 from zeros |")
-print("|---|---:|---:|---:|---:|---:|")
+print("|---|---:|---:|---:|---:|")
 for scheme in dict.fromkeys(row["scheme"] for row in rows):
     own = [row for row in rows if row["scheme"] == scheme]
     base = scheme.split("-")[0] + "-zeros-7"
@@ -46,6 +45,5 @@ for scheme in dict.fromkeys(row["scheme"] for row in rows):
             spread = statistics.stdev(differences) / len(differences) ** 0.5
             text += f" ± {STUDENT[len(differences)] * spread:.4f}"
     print(f"| {scheme} | {len(own)} "
-          f"| {statistics.mean(row['tokens_per_second'] for row in own) / 1e3:.0f}k "
           f"| {statistics.mean(row['converged_loss'] for row in own):.4f} "
           f"| {statistics.mean(row['valid_loss'] for row in own):.4f} | {text} |")

@@ -143,12 +143,15 @@ class DecoderImpl : public torch::nn::Module {
   void RunGuess(const LayerWork& work, const Call& call, Slots& slots) const;
   bool Fuses(const DecoderRun& run) const;
   class FusedStream;
-  void RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  void RunFusedLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
+                     Slots& slots) const;
   void FusedAttention(const LayerWork& work, bool last_pass, const Call& call, Slots& slots,
                       FusedStream& stream) const;
   static void SettleHidden(Slots& slots);
   Tensor OutputNorm(const Tensor& hidden, const DecoderRun& run);
-  void RunLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
+  // `grad`: the plan's pass has a gradient, whether or not the caller wants it.
+  void RunLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
+                Slots& slots) const;
   bool RunsInPlace(const DecoderRun& run) const;
   void RunInPlaceLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
   Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,

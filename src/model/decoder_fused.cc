@@ -111,7 +111,8 @@ class DecoderImpl::FusedStream {
   }
 
  private:
-  // Nobody else reads the stream of a pass without gradient, unless it is the group's input.
+  // Nobody else reads the stream of a pass that the plan runs without gradient, unless it is the
+  // group's input. A pass with gradient may run without one too, to be run again.
   bool MayOverwrite() const {
     return without_grad_ && !delta_.defined() && !x_.is_same(group_input_);
   }
@@ -128,11 +129,10 @@ class DecoderImpl::FusedStream {
   Tensor delta_;  // what the next norm adds to x_; undefined = nothing
 };
 
-void DecoderImpl::RunFusedLayer(const LayerWork& work, bool last_pass, const Call& call,
+void DecoderImpl::RunFusedLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
                                 Slots& slots) const {
   DecoderLayerImpl& layer = Layer(work.layer);
-  const bool without_grad = !at::GradMode::is_enabled() && !last_pass;
-  FusedStream stream(call, slots, without_grad, config_.fp8_passes);
+  FusedStream stream(call, slots, /*without_grad=*/!grad, config_.fp8_passes);
   if (work.compute_k || work.compute_v || (work.body && work.attention)) {
     FusedAttention(work, last_pass, call, slots, stream);
   }

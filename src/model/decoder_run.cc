@@ -157,7 +157,7 @@ void DecoderImpl::RunOps(const Program& program, size_t begin, size_t end, const
         if (call.in_place) {
           RunInPlaceLayer(op.work, op.last_pass, call, slots);
         } else {
-          RunLayer(op.work, op.last_pass, call, slots);
+          RunLayer(op.work, op.grad, op.last_pass, call, slots);
         }
         break;
     }
@@ -222,9 +222,9 @@ void DecoderImpl::RunGuess(const LayerWork& work, const Call& call, Slots& slots
   }
 }
 
-void DecoderImpl::RunLayer(const LayerWork& work, bool last_pass, const Call& call,
+void DecoderImpl::RunLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
                            Slots& slots) const {
-  if (call.fused && !work.last_position) return RunFusedLayer(work, last_pass, call, slots);
+  if (call.fused && !work.last_position) return RunFusedLayer(work, grad, last_pass, call, slots);
   SettleHidden(slots);
   DecoderLayerImpl& layer = Layer(work.layer);
   if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
@@ -297,7 +297,7 @@ Tensor DecoderImpl::RunSinglePass(const Work& work, const DecoderRun& run) {
     of_layer.compute_k = spec.computes_k(layer);
     of_layer.compute_v = spec.computes_v(layer);
     of_layer.body = output || layer < top_owner;
-    RunLayer(of_layer, /*last_pass=*/true, *call, slots);
+    RunLayer(of_layer, /*grad=*/true, /*last_pass=*/true, *call, slots);
     if (run.layer_outputs != nullptr) run.layer_outputs->push_back(slots[SlotMap::kHidden]);
   }
   if (work.cache != nullptr) work.cache->Commit();

@@ -148,6 +148,9 @@ TEST(TrainFlops, EqualsASumByHand) {
   const TrainFlops flops = CountTrainFlops(plan, ShapeTiny(), 4);
   EXPECT_DOUBLE_EQ(flops.passes_unsaved, 4 * first_unsaved + 3 * head);
   EXPECT_DOUBLE_EQ(flops.passes, first + 3 * first_unsaved + 3 * head);
+  // A guess is two projections more, and what it is read for.
+  const TrainFlops guess = CountTrainFlops(plan, ShapeTiny(), 4, KvStart::kGuess);
+  EXPECT_DOUBLE_EQ(guess.passes, flops.passes + (k + v) + (qo + strict));
 }
 
 TEST(TrainFlops, SavingsNeverAdd) {

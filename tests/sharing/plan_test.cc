@@ -119,6 +119,33 @@ TEST(IterationPlan, CachedTokensKeepAttentionInTheFirstPass) {
   EXPECT_THAT(DescribeAll("1_1", 1, 1, options), ::testing::ElementsAre("0: 1:kv.", "0: 1:kv"));
 }
 
+TEST(IterationPlan, AGuessIsOfWhatTheFirstPassReadsFromAbove) {
+  PlanOptions options;
+  options.start = KvStart::kGuess;
+  const auto guesses = [&](const char* text, int64_t forward) {
+    std::string all;
+    const IterationPlan plan(KvSharingSpec::Parse(text), forward, 1);
+    for (const PassStep& step : plan.Steps(options)) {
+      EXPECT_TRUE(step.first || step.guesses.empty());
+      for (const LayerWork& guess : step.guesses) {
+        EXPECT_FALSE(guess.body || guess.attention);
+        all += Str(guess.layer, guess.compute_k ? "k" : "", guess.compute_v ? "v" : "", " ");
+      }
+    }
+    return all;
+  };
+  EXPECT_EQ(guesses("0_2_2_3", 2), "2kv ");
+  EXPECT_EQ(guesses("0_2_2_3", 0), "2kv ");
+  EXPECT_EQ(guesses("0_0_2", 2), "");
+  EXPECT_EQ(guesses("2_2_2_5_5_5", 1), "2kv 5kv ");  // a group each
+  EXPECT_EQ(guesses("2/0_1_2", 1), "2k ");           // values come from the layer itself
+  EXPECT_EQ(guesses("1_2_2", 1), "1kv 2kv ");
+  // Then the first pass attends.
+  const IterationPlan plan(KvSharingSpec::Parse("1_1"), 1, 1);
+  EXPECT_TRUE(plan.Steps(options).front().layers.front().attention);
+  EXPECT_FALSE(plan.Steps().front().layers.front().attention);
+}
+
 TEST(IterationPlan, UnreadProjectionsOfEarlyPassesAreLeftOut) {
   // Layer 3 is read by the group above only.
   EXPECT_THAT(DescribeAll("0_4_2_0_4_3", 1, 1),

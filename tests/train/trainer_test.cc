@@ -146,6 +146,7 @@ class TrainerSignalTest : public TrainerTest, public ::testing::WithParamInterfa
 
 TEST_P(TrainerSignalTest, SavesAndLeaves) {
   const int signal_number = GetParam();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a fork could not use a GPU in use
   EXPECT_EXIT(
       {
         at::set_num_threads(1);

@@ -125,6 +125,7 @@ TEST_F(TrainingCheckpointTest, OtherShapeIsRefusedByName) {
 }
 
 TEST_F(TrainingCheckpointTest, DiskFullLeavesNoHalfCheckpoint) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a fork could not use a GPU in use
   EXPECT_EXIT(SaveOnFullDisk(data_, dir_.File("checkpoint")), ::testing::ExitedWithCode(0),
               "File too large");
 }
