@@ -153,6 +153,7 @@ MeanFieldEncoder::Call MeanFieldEncoder::Begin(const Tensor& unary, const Tensor
   call.form = ChoosePairForm(config_.pairs, n, unary.device());
   call.factor = factor_->Prepare(*call.layout);
   call.factor.bf16 = bf16_products_;
+  call.factor.by_bin = call.form != PairForm::kGather;
   call.root = root_;
   call.globals = Globals();
 

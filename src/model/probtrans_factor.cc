@@ -175,8 +175,11 @@ Tensor Product(const Tensor& x, const Tensor& matrix, bool bf16) {
 
 // q [B, n, d] through a matrix: [B, n, tensors, h or 1, R]
 Tensor Side(const Tensor& q, const Tensor& matrix, const PreparedFactor& factor) {
-  return Product(q.flatten(0, 1), matrix, factor.bf16)
-      .view({q.size(0), q.size(1), factor.tensors, -1, factor.rank});
+  const Tensor side = Product(q.flatten(0, 1), matrix, factor.bf16)
+                          .view({q.size(0), q.size(1), factor.tensors, -1, factor.rank});
+  // The full form's head side meets its child side in one product, as it is.
+  if (!factor.by_bin || !factor.child_matrix.defined()) return side;
+  return side.permute({0, 2, 3, 1, 4}).contiguous().permute({0, 3, 1, 2, 4});
 }
 
 // Back to label scores.

@@ -32,8 +32,9 @@ struct PreparedFactor {
   Tensor channel_weights;  // uvw: [tensors, h, R], multiplies the child side; else undefined
   Tensor mixture;          // [K, tensors]; undefined: none, and tensors = K
   int64_t tensors = 0;
-  int64_t rank = 0;   // R
-  bool bf16 = false;  // products with the matrices in bf16
+  int64_t rank = 0;     // R
+  bool bf16 = false;    // products with the matrices in bf16
+  bool by_bin = false;  // sides lie in memory as [B, K, h, n, R], for products bin by bin
 };
 
 class TernaryFactor {

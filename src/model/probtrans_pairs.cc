@@ -44,7 +44,7 @@ const PairKernel& KeptKernel(AutogradContext* ctx) {
 }
 
 Tensor OrZeros(const Tensor& grad, const Tensor& like) {
-  return grad.defined() ? grad.contiguous() : at::zeros_like(like);
+  return grad.defined() ? grad : at::zeros_like(like);
 }
 
 class PairScoresNode : public torch::autograd::Function<PairScoresNode> {
@@ -58,8 +58,7 @@ class PairScoresNode : public torch::autograd::Function<PairScoresNode> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    auto [child, head] =
-        KeptKernel(ctx).sums(grads[0].contiguous(), saved[0], saved[1], KeptLayout(ctx));
+    auto [child, head] = KeptKernel(ctx).sums(grads[0], saved[0], saved[1], KeptLayout(ctx));
     return {child, head, Tensor(), Tensor()};
   }
 };

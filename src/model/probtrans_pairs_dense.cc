@@ -11,7 +11,7 @@ Tensor ByBin(const Tensor& side) { return side.permute({0, 2, 3, 1, 4}); }
 
 // [B, K, h, n, R] -> [B, n, K, h, R], summed to the size of `like`.
 Tensor LikeSide(const Tensor& by_bin, const Tensor& like) {
-  return by_bin.permute({0, 3, 1, 2, 4}).sum_to_size(like.sizes()).contiguous();
+  return by_bin.permute({0, 3, 1, 2, 4}).sum_to_size(like.sizes());
 }
 
 bool IsOneVector(const Tensor& side) { return side.size(2) == 1 && side.size(3) == 1; }
