@@ -38,32 +38,6 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// A model for decoding. On a GPU its random numbers are drawn there.
-Decoder MakeBenchModel(const DecoderConfig& config, const std::string& folder,
-                       const at::Device& device, at::ScalarType type) {
-  const auto usual = at::get_default_dtype();
-  at::set_default_dtype(c10::scalarTypeToTypeMeta(type));  // no detour over fp32
-  Decoder decoder(config);
-  at::set_default_dtype(usual);
-  decoder->to(device);
-  decoder->eval();
-  at::NoGradGuard no_grad;
-  decoder->PackProjections();
-  if (!folder.empty()) {
-    LoadModelWeights(folder, "model", *decoder);
-    return decoder;
-  }
-  torch::manual_seed(0);
-  for (Tensor& parameter : decoder->parameters()) {
-    if (parameter.dim() == 2) {
-      parameter.normal_(0.0, config.initializer_range);
-    } else {
-      parameter.fill_(1.0);
-    }
-  }
-  return decoder;
-}
-
 // Bytes a second of a large copy, read and written.
 double MeasureCopyBandwidth(const at::Device& device) {
   const int64_t bytes = device.is_cuda() ? int64_t{1} << 30 : int64_t{1} << 27;
@@ -231,6 +205,31 @@ at::ScalarType BenchType(const std::string& precision) {
 }
 
 }  // namespace
+
+Decoder MakeBenchModel(const DecoderConfig& config, const std::string& folder,
+                       const at::Device& device, at::ScalarType type) {
+  const auto usual = at::get_default_dtype();
+  at::set_default_dtype(c10::scalarTypeToTypeMeta(type));  // no detour over fp32
+  Decoder decoder(config);
+  at::set_default_dtype(usual);
+  decoder->to(device);
+  decoder->eval();
+  at::NoGradGuard no_grad;
+  decoder->PackProjections();
+  if (!folder.empty()) {
+    LoadModelWeights(folder, "model", *decoder);
+    return decoder;
+  }
+  torch::manual_seed(0);
+  for (Tensor& parameter : decoder->parameters()) {
+    if (parameter.dim() == 2) {
+      parameter.normal_(0.0, config.initializer_range);
+    } else {
+      parameter.fill_(1.0);
+    }
+  }
+  return decoder;
+}
 
 OrderedJson GenerateBenchResult::ToJson() const {
   OrderedJson json;

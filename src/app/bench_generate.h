@@ -46,6 +46,11 @@ struct GenerateBenchResult {
   OrderedJson ToJson() const;
 };
 
+// A model for measuring, in evaluation mode, its projections packed: the weights of `folder`, or if
+// that is empty random ones, which are drawn on the device.
+Decoder MakeBenchModel(const DecoderConfig& config, const std::string& folder,
+                       const at::Device& device, at::ScalarType type);
+
 // Decodes random tokens with a model of random weights, or of those in `folder` if it is not empty.
 // Keys and values of the prompt are random numbers while steps are measured, which changes nothing
 // about their speed. Throws ConfigError for what does not fit.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
+#include "app/bench_generate.h"
 #include "app/bench_prefill.h"
 #include "app/load_model.h"
 #include "app/output.h"
@@ -36,11 +37,8 @@ Decoder OpenBenchModel(const BenchPrefillCommand& command) {
   const TrainRun run = LoadTrainRun(path, command.sets);
   if (run.model.vocab_size == 0) throw ConfigError(path, "'model.vocab_size' must be given");
   AllowTf32(command.model.precision == "tf32");
-  Decoder decoder(run.model);
-  decoder->InitializeWeights(static_cast<uint64_t>(run.run.seed));
-  decoder->to(ChooseDevice(command.model.device, "--device"), WorkingType(command.model.precision));
-  decoder->eval();
-  return decoder;
+  return MakeBenchModel(run.model, "", ChooseDevice(command.model.device, "--device"),
+                        WorkingType(command.model.precision));
 }
 
 // Every order that was asked for. Models whose layers look at most at their own level are exact in

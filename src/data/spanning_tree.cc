@@ -15,7 +15,7 @@ constexpr double kNoArc = -std::numeric_limits<double>::infinity();
 // Nodes 0 (the root) to n; weight[to][from].
 using ArcWeights = std::vector<std::vector<double>>;
 
-// Marks the nodes of one cycle of `heads`; empty if there is none.
+// The nodes of one cycle of `heads`; empty if there is none.
 std::vector<size_t> FindArcCycle(const std::vector<size_t>& heads) {
   const size_t n = heads.size();
   std::vector<size_t> seen(n, 0);  // the walk that came by, counted from 1
@@ -26,8 +26,8 @@ std::vector<size_t> FindArcCycle(const std::vector<size_t>& heads) {
       node = heads[node];
     }
     if (node == 0 || seen[node] != start) continue;
-    std::vector<size_t> cycle;
-    for (size_t at = node; cycle.empty() || at != node; at = heads[at]) cycle.push_back(at);
+    std::vector<size_t> cycle = {node};
+    for (size_t at = heads[node]; at != node; at = heads[at]) cycle.push_back(at);
     return cycle;
   }
   return {};

@@ -125,7 +125,7 @@ c10::intrusive_ptr<c10d::Backend> OpenBackend(const std::string& name, const Lau
   if (name == "gloo") {
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(
-        c10d::ProcessGroupGloo::createDeviceForHostname(LocalAddress(launch.master, launch.port)));
+        c10d::ProcessGroupGloo::createDeviceForHostname(LocalAddress(launch)));
     return c10::make_intrusive<c10d::ProcessGroupGloo>(store, launch.rank, launch.world,
                                                        std::move(options));
   }

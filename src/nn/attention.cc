@@ -50,7 +50,7 @@ bool FlashFits(const Tensor& q, const Visibility& visibility, double dropout) {
 
 // Tokens of a call from which on cuDNN's kernel, which is faster on Hopper, makes up for what it
 // takes to be set up for a shape.
-constexpr int64_t kCudnnTokens = 16384;
+constexpr int64_t kCudnnTokens = 8192;
 constexpr int64_t kCudnnLength = 256;
 
 bool CudnnFits(const Tensor& q, const Visibility& visibility) {

@@ -49,16 +49,10 @@ Tensor GatedMlpImpl::forward(const Tensor& x) {
 }
 
 void GatedMlpImpl::AddTo(const Tensor& x, Tensor& y) const {
-  static const int64_t kRows =
-      std::getenv("CKV_MLP_ROWS") ? std::atoll(std::getenv("CKV_MLP_ROWS")) : 1 << 30;
-  const Tensor inner = at::empty({x.size(0), gate_->weight().size(0)}, x.options());
-  for (int64_t row = 0; row < x.size(0); row += kRows) {
-    const int64_t rows = std::min(kRows, x.size(0) - row);
-    const Tensor packed = PackedProduct(x.narrow(0, row, rows), {gate_->weight(), up_->weight()},
-                                        {gate_->bias(), up_->bias()});
-    Tensor part = inner.narrow(0, row, rows);
-    PrefillGate(packed, activation_, part);
-  }
+  const Tensor packed =
+      PackedProduct(x, {gate_->weight(), up_->weight()}, {gate_->bias(), up_->bias()});
+  Tensor inner = at::empty({x.size(0), gate_->weight().size(0)}, x.options());
+  PrefillGate(packed, activation_, inner);
   down_->AddTo(inner, y);
 }
 

@@ -96,6 +96,12 @@ TEST_F(ChatCommandTest, TheSeedDecides) {
   EXPECT_NE(contents("3"), contents("4"));
 }
 
+TEST_F(ChatCommandTest, EngineAndEagerStepsGiveTheSame) {
+  const std::string input = "hello\n/set temperature 0\nagain\n/set temperature 1.2\nand again\n";
+  EXPECT_EQ(Answers(input, {"--precision", "fp64", "--steps", "engine"}),
+            Answers(input, {"--precision", "fp64", "--steps", "eager"}));
+}
+
 TEST_F(ChatCommandTest, ConversationsAreSaved) {
   const ProgramResult result = Chat(Str("hello\n/save ", Path("half.json"), "\nmore\n"),
                                     {"--out", Path("whole.json"), "--system", "Be brief."});

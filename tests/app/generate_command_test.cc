@@ -150,6 +150,18 @@ TEST_F(GenerateCommandTest, PromptsAreRunAsAsked) {
   EXPECT_GT(differs({"--prefill", "iterative", "--passes", "30", "--tolerance", "1000"}), 1e-3);
 }
 
+TEST_F(GenerateCommandTest, EngineAndEagerStepsGiveTheSame) {
+  const auto tokens = [&](const char* steps, const char* temperature) {
+    return One({"--prompt", "hello you", "--json", "--precision", "fp64", "--max-tokens", "15",
+                "--temperature", temperature, "--steps", steps})["tokens"];
+  };
+  for (const char* temperature : {"0", "1.3"}) {
+    EXPECT_EQ(tokens("engine", temperature), tokens("eager", temperature));
+    EXPECT_EQ(tokens("auto", temperature), tokens("eager", temperature));
+  }
+  EXPECT_THAT(CkvError(2, Generate({"--prompt", "a", "--steps", "graph"})), HasSubstr("--steps"));
+}
+
 TEST_F(GenerateCommandTest, LogprobsNameTheLikeliestTokens) {
   const Json one =
       One({"--prompt", "the cat", "--max-tokens", "4", "--temperature", "0", "--logprobs", "3"});

@@ -179,7 +179,7 @@ inline int DeviceAttribute(cudaDeviceAttr attribute) {
   return value;
 }
 
-// Queues a kernel that may start before its predecessor has ended (capability 9.0; else after).
+// Queues a kernel that may start before its predecessor has ended (capability 9.x; else after).
 template <typename Params>
 void Launch(void (*kernel)(Params), const Params& params, dim3 grid, int threads,
             size_t shared_bytes, CUstream_st* stream, const char* what) {
@@ -189,7 +189,7 @@ void Launch(void (*kernel)(Params), const Params& params, dim3 grid, int threads
                                    static_cast<int>(shared_bytes)),
               what);
   }
-  static const bool overlaps = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) >= 9;
+  static const bool overlaps = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9;
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -2,16 +2,17 @@
 // multiprocessors alike, however few rows W has.
 //
 // A cluster of blocks shares a tile of 128 rows of W, a block a part of K. W is the first factor of
-// m16n8k16, the rows of x are its columns. Both travel through shared memory in chunks of 64 k,
-// kStages - 1 of them ahead of their use; those of W are asked for before the kernel in front has
-// ended. At the end each block adds up some columns of all blocks' sums (distributed shared
-// memory), always in the same order.
+// the tensor cores' product of four warps (wgmma), the rows of x are its columns. Both travel
+// through shared memory in chunks of 64 k, kStages - 1 of them ahead of their use; those of W are
+// asked for before the kernel in front has ended. At the end each block adds up some columns of all
+// blocks' sums (distributed shared memory), always in the same order.
 //
 // A tile is 64 pairs of rows, so that a thread of the epilogue gets what belongs together: gate and
 // up of one inner unit, or the two numbers that a rotation mixes.
 #include <cooperative_groups.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "nn/cuda/common.cuh"
 
@@ -21,7 +22,6 @@ namespace {
 namespace cg = cooperative_groups;
 
 constexpr int kMediumThreads = 256;
-constexpr int kMediumWarps = kMediumThreads / kWarp;
 constexpr int kPairs = 64;  // of a tile
 constexpr int kTileRows = 2 * kPairs;
 constexpr int kMediumChunk = 64;                            // k of a chunk
@@ -35,7 +35,7 @@ __host__ __device__ constexpr int StageBytes(int columns) {
   return kWeightBytes + columns * kMediumChunk * 2;
 }
 constexpr int SharedOf(int columns) {
-  return std::max(kStages * StageBytes(columns), columns * kSumStride * 4);
+  return std::max(kStages * StageBytes(columns), columns * kSumStride * 4) + 1024;
 }
 
 // Rows of W of pair `pair`, counted through all tiles; may lie behind the last row.
@@ -56,13 +56,103 @@ __device__ int PlaceOfPiece(int row, int piece) {
   return row * (kMediumChunk * 2) + ((piece ^ (row & 7)) * 16);
 }
 
-// Four 8x8 matrices of 16-bit numbers, whose rows the lanes point to.
-__device__ void LoadMatrices(uint32_t (&words)[4], const char* row) {
-  const auto from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(from));
+// A tile of 16-bit numbers in shared memory, rows of 128 bytes in the places of PlaceOfPiece, as
+// the tensor cores are told of it; 8 rows lie 1024 bytes behind one another.
+__device__ uint64_t TileDescriptor(const char* tile) {
+  const auto from = static_cast<uint32_t>(__cvta_generic_to_shared(tile));
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
+  constexpr uint64_t kStride = uint64_t{1024 >> 4} << 32;
+  constexpr uint64_t kUnused = uint64_t{1} << 16;
+  return kSwizzle128 | kStride | kUnused | ((from & 0x3ffff) >> 4);
 }
+
+#define CKV_SUM4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+#define CKV_SUM16(i) CKV_SUM4(i), CKV_SUM4(i + 1), CKV_SUM4(i + 2), CKV_SUM4(i + 3)
+
+#define CKV_WGMMA_16(type)                                        \
+  asm volatile(                                                   \
+      "{.reg .pred p; setp.ne.b32 p, 1, 0; "                      \
+      "wgmma.mma_async.sync.aligned.m64n16k16.f32." type "." type \
+      " {"                                                        \
+      "%0, %1, %2, %3, %4, %5, %6, %7"                            \
+      "}, %8, %9, p, 1, 1, 0, 0;}"                                \
+      : CKV_SUM4(0), CKV_SUM4(1)                                  \
+      : "l"(a), "l"(b))
+#define CKV_WGMMA_32(type)                                                   \
+  asm volatile(                                                              \
+      "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                 \
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32." type "." type            \
+      " {"                                                                   \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15" \
+      "}, %16, %17, p, 1, 1, 0, 0;}"                                         \
+      : CKV_SUM16(0)                                                         \
+      : "l"(a), "l"(b))
+#define CKV_WGMMA_64(type)                                                             \
+  asm volatile(                                                                        \
+      "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                           \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                      \
+      " {"                                                                             \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "         \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31" \
+      "}, %32, %33, p, 1, 1, 0, 0;}"                                                   \
+      : CKV_SUM16(0), CKV_SUM16(4)                                                     \
+      : "l"(a), "l"(b))
+#define CKV_WGMMA_128(type)                                                              \
+  asm volatile(                                                                          \
+      "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                             \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                       \
+      " {"                                                                               \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"   \
+      "}, %64, %65, p, 1, 1, 0, 0;}"                                                     \
+      : CKV_SUM16(0), CKV_SUM16(4), CKV_SUM16(8), CKV_SUM16(12)                          \
+      : "l"(a), "l"(b))
+
+// d [64, kColumns] += 16 k of both tiles; four warps together.
+template <typename T, int kColumns>
+__device__ void MultiplyTiles(float (&d)[kColumns / 8][4], uint64_t a, uint64_t b) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  constexpr bool kBfloat = std::is_same<T, __nv_bfloat16>::value;
+  if constexpr (kColumns == 16) {
+    if constexpr (kBfloat) {
+      CKV_WGMMA_16("bf16");
+    } else {
+      CKV_WGMMA_16("f16");
+    }
+  } else if constexpr (kColumns == 32) {
+    if constexpr (kBfloat) {
+      CKV_WGMMA_32("bf16");
+    } else {
+      CKV_WGMMA_32("f16");
+    }
+  } else if constexpr (kColumns == 64) {
+    if constexpr (kBfloat) {
+      CKV_WGMMA_64("bf16");
+    } else {
+      CKV_WGMMA_64("f16");
+    }
+  } else {
+    if constexpr (kBfloat) {
+      CKV_WGMMA_128("bf16");
+    } else {
+      CKV_WGMMA_128("f16");
+    }
+  }
+#else
+  static_cast<void>(d);
+  static_cast<void>(a);
+  static_cast<void>(b);
+#endif
+}
+
+#undef CKV_WGMMA_16
+#undef CKV_WGMMA_32
+#undef CKV_WGMMA_64
+#undef CKV_WGMMA_128
+#undef CKV_SUM16
+#undef CKV_SUM4
 
 // The block's part of the copies from global memory.
 template <typename T, Epilogue kEpilogue, int kColumns>
@@ -114,66 +204,49 @@ struct MediumStream {
   }
 };
 
-// How the warps share a tile: kAcross of them lie beside each other over the columns.
-template <int kColumns>
-struct WarpShape {
-  static constexpr int kAcross = kColumns >= 64 ? 2 : 1;
-  static constexpr int kDown = kMediumWarps / kAcross;
-  static constexpr int kRowBlocks = kTileRows / kDown / 16;     // of 16 rows
-  static constexpr int kColumnBlocks = kColumns / kAcross / 8;  // of 8 columns
-};
-
-// sums += the warp's part of a chunk.
+// sums += the part of four warps, 64 rows of W, of a chunk. Queues the work; SumsAreThere waits.
 template <typename T, int kColumns>
-__device__ void MultiplyChunk(
-    const char* stage,
-    float (&sums)[WarpShape<kColumns>::kRowBlocks][WarpShape<kColumns>::kColumnBlocks][4]) {
-  using Shape = WarpShape<kColumns>;
-  const int warp = threadIdx.x / kWarp;
-  const int lane = threadIdx.x % kWarp;
-  const int first_row = warp / Shape::kAcross * Shape::kRowBlocks * 16;
-  const int first_column = warp % Shape::kAcross * Shape::kColumnBlocks * 8;
-  const char* input = stage + kWeightBytes;
+__device__ void MultiplyChunk(const char* stage, float (&sums)[kColumns / 8][4]) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  const uint64_t weights = TileDescriptor(stage + threadIdx.x / 128 * 64 * kMediumChunk * 2);
+  const uint64_t inputs = TileDescriptor(stage + kWeightBytes);
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
   for (int k = 0; k < kMediumChunk / 16; ++k) {
-    uint32_t a[Shape::kRowBlocks][4];
-#pragma unroll
-    for (int i = 0; i < Shape::kRowBlocks; ++i) {
-      LoadMatrices(a[i], stage + PlaceOfPiece(first_row + i * 16 + lane % 16, 2 * k + lane / 16));
-    }
-#pragma unroll
-    for (int j = 0; j < Shape::kColumnBlocks; j += 2) {
-      uint32_t b[4];
-      LoadMatrices(b, input + PlaceOfPiece(first_column + j * 8 + lane % 8 + lane / 16 * 8,
-                                           2 * k + lane / 8 % 2));
-#pragma unroll
-      for (int i = 0; i < Shape::kRowBlocks; ++i) {
-        MultiplyAdd<T>(sums[i][j], a[i][0], a[i][1], a[i][2], a[i][3], b[0], b[1]);
-        MultiplyAdd<T>(sums[i][j + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[2], b[3]);
-      }
-    }
+    // 16 numbers further in each row, in units of 16 bytes.
+    MultiplyTiles<T, kColumns>(sums, weights + 2 * k, inputs + 2 * k);
   }
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#else
+  static_cast<void>(stage);
+  static_cast<void>(sums);
+#endif
+}
+
+template <int kBlocks>
+__device__ void SumsAreThere(float (&sums)[kBlocks][4]) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+  for (int j = 0; j < kBlocks; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(sums[j][i])::"memory");
+  }
+#else
+  static_cast<void>(sums);
+#endif
 }
 
 // The block's sums as [columns, kSumStride] in shared memory.
 template <int kColumns>
-__device__ void StoreSums(
-    float* to,
-    const float (&sums)[WarpShape<kColumns>::kRowBlocks][WarpShape<kColumns>::kColumnBlocks][4]) {
-  using Shape = WarpShape<kColumns>;
-  const int warp = threadIdx.x / kWarp;
-  const int lane = threadIdx.x % kWarp;
-  const int first_row = warp / Shape::kAcross * Shape::kRowBlocks * 16 + lane / 4;
-  const int first_column = warp % Shape::kAcross * Shape::kColumnBlocks * 8 + lane % 4 * 2;
+__device__ void StoreSums(float* to, const float (&sums)[kColumns / 8][4]) {
+  const int row = threadIdx.x / kWarp * 16 + threadIdx.x % kWarp / 4;
+  const int column = threadIdx.x % 4 * 2;
 #pragma unroll
-  for (int i = 0; i < Shape::kRowBlocks; ++i) {
+  for (int j = 0; j < kColumns / 8; ++j) {
 #pragma unroll
-    for (int j = 0; j < Shape::kColumnBlocks; ++j) {
-#pragma unroll
-      for (int part = 0; part < 4; ++part) {
-        to[(first_column + j * 8 + part % 2) * kSumStride + first_row + i * 16 + part / 2 * 8] =
-            sums[i][j][part];
-      }
+    for (int part = 0; part < 4; ++part) {
+      to[(column + j * 8 + part % 2) * kSumStride + row + part / 2 * 8] = sums[j][part];
     }
   }
 }
@@ -232,7 +305,7 @@ struct PairPlace {
   }
 };
 
-#if __CUDA_ARCH__ >= 900
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // The last part: a block takes every kSplit-th column of a tile, a thread a pair. All loads of a
 // batch of pairs are asked for at once.
@@ -292,10 +365,11 @@ template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
 __global__ __launch_bounds__(kMediumThreads,
                              kColumns <= 64 ? 2
                                             : 1) void MediumBatchKernel(const SmallBatchParams p) {
-#if __CUDA_ARCH__ >= 900
-  using Shape = WarpShape<kColumns>;
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ uint4 medium_shared[];
-  char* memory = reinterpret_cast<char*>(medium_shared);
+  // Tiles begin at multiples of 1024 bytes.
+  const auto start = static_cast<uint32_t>(__cvta_generic_to_shared(medium_shared));
+  char* memory = reinterpret_cast<char*>(medium_shared) + (1024 - start % 1024) % 1024;
   LetSuccessorStart();
   const int rank = static_cast<int>(cg::this_cluster().block_rank());
   const int tile = blockIdx.x / kSplit;
@@ -314,18 +388,21 @@ __global__ __launch_bounds__(kMediumThreads,
     if (i < count) stream.FetchInputs(stage(i), begin + i);
     EndCopyGroup();
   }
-  float sums[Shape::kRowBlocks][Shape::kColumnBlocks][4] = {};
+  float sums[kColumns / 8][4] = {};
   for (int i = 0; i < count; ++i) {
     WaitForCopies<kStages - 2>();
-    // The chunk has arrived for all threads, and all have read the one before.
+    // What this thread has copied is the tensor cores' to read.
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    // The chunk has arrived for all threads, and the one before has been multiplied.
     __syncthreads();
+    MultiplyChunk<T, kColumns>(stage(i), sums);
     const int next = i + kStages - 1;
     if (next < count) {
       stream.FetchWeights(stage(next), begin + next);
       stream.FetchInputs(stage(next), begin + next);
     }
     EndCopyGroup();
-    MultiplyChunk<T, kColumns>(stage(i), sums);
+    SumsAreThere(sums);
   }
   __syncthreads();
   float* partial = reinterpret_cast<float*>(memory);
@@ -417,8 +494,17 @@ void LaunchMediumEpilogue(const SmallBatchParams& p, CUstream_st* stream) {
 }  // namespace
 
 bool FitsMediumBatch(int64_t batch, int64_t k) {
-  static const bool clusters = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) >= 9;
-  return clusters && batch > kMaxSmallBatch && batch <= kMaxMediumBatch && k % kMediumChunk == 0;
+#ifdef CKV_HAVE_WGMMA
+  static const bool hopper = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
+                             DeviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
+  static const bool off = getenv("CKV_NO_MEDIUM") != nullptr;
+  if (off) return false;
+  return hopper && batch > kMaxSmallBatch && batch <= kMaxMediumBatch && k % kMediumChunk == 0;
+#else
+  static_cast<void>(batch);
+  static_cast<void>(k);
+  return false;
+#endif
 }
 
 void MediumBatchProduct(const SmallBatchParams& params, CUstream_st* stream) {
