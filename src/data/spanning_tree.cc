@@ -15,22 +15,18 @@ constexpr double kNoArc = -std::numeric_limits<double>::infinity();
 // Nodes 0 (the root) to n; weight[to][from].
 using ArcWeights = std::vector<std::vector<double>>;
 
-// The nodes of one cycle of `heads`; empty if there is none.
-std::vector<size_t> FindArcCycle(const std::vector<size_t>& heads) {
-  const size_t n = heads.size();
-  std::vector<size_t> seen(n, 0);  // the walk that came by, counted from 1
-  for (size_t start = 1; start < n; ++start) {
+// A node on a cycle of `heads`; 0 if there is none.
+size_t NodeOnCycle(const std::vector<size_t>& heads) {
+  std::vector<size_t> seen(heads.size(), 0);  // the walk that came by, counted from 1
+  for (size_t start = 1; start < heads.size(); ++start) {
     size_t node = start;
     while (node != 0 && seen[node] == 0) {
       seen[node] = start;
       node = heads[node];
     }
-    if (node == 0 || seen[node] != start) continue;
-    std::vector<size_t> cycle = {node};
-    for (size_t at = heads[node]; at != node; at = heads[at]) cycle.push_back(at);
-    return cycle;
+    if (node != 0 && seen[node] == start) return node;
   }
-  return {};
+  return 0;
 }
 
 // Heads of the best arborescence below node 0.
@@ -42,8 +38,10 @@ std::vector<size_t> SolveArborescence(const ArcWeights& weight) {
       if (from != to && weight[to][from] > weight[to][heads[to]]) heads[to] = from;
     }
   }
-  const std::vector<size_t> cycle = FindArcCycle(heads);
-  if (cycle.empty()) return heads;
+  const size_t on_cycle = NodeOnCycle(heads);
+  if (on_cycle == 0) return heads;
+  std::vector<size_t> cycle = {on_cycle};
+  for (size_t at = heads[on_cycle]; at != on_cycle; at = heads[at]) cycle.push_back(at);
 
   // The cycle becomes one node; an arc into it pays for the arc that it breaks.
   std::vector<bool> in_cycle(n, false);
