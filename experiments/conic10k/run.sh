@@ -26,7 +26,7 @@ train_split=train
 valid_split=dev
 if [[ $TASK == reasoning ]]; then
   train_split=dev
-  valid_split=test
+  valid_split="test"
 fi
 splits=("$valid_split")
 if [[ $valid_split != test ]]; then splits+=(test); fi

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
-#include "app/conic_commands.h"
 #include "app/config_options.h"
+#include "app/conic_commands.h"
 #include "app/output.h"
 #include "base/error.h"
 #include "base/file.h"
