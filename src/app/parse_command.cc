@@ -172,7 +172,8 @@ void ParseByOptions(const ParseOptions& options) {
       item["structures"].push_back(StructureJson(s));
       if (options.format == "text") text += StructureText(sentence, s);
       if (options.format == "conllu") text += StructureConllu(sentence, s, !options.no_tree);
-      if (options.format == "svg") pictures.push_back(StructurePicture(sentence, s, !options.no_tree));
+      if (options.format == "svg")
+        pictures.push_back(StructurePicture(sentence, s, !options.no_tree));
     }
     json.push_back(std::move(item));
   }
