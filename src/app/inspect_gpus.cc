@@ -10,7 +10,7 @@
 namespace ckv {
 namespace {
 
-std::string Column(const std::string& text, size_t width) {
+std::string RightAligned(const std::string& text, size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
 }
 
@@ -78,15 +78,16 @@ std::string GpusText(const OrderedJson& json) {
       "tokens/s  peak\n";
   const auto gb = [](const OrderedJson& bytes) { return Number(bytes.get<double>() / 1e9, 1); };
   for (const OrderedJson& row : json["stages"]) {
-    text += Str("  ", Column(std::to_string(row["zero"].get<int64_t>()), 4),
-                Column(gb(row["weight_memory"]), 9), Column(gb(row["gradient_memory"]), 7),
-                Column(gb(row["optimizer_memory"]), 7), Column(gb(row["activation_memory"]), 8),
-                Column(gb(row["memory"]), 9), Column(row["fits"].get<bool>() ? "yes" : "no", 6),
-                Column(gb(row["wire_bytes"]), 9),
-                Column(Number(row["exposed_seconds"].get<double>(), 2), 11),
-                Column(Number(row["step_seconds"].get<double>(), 2), 9),
-                Column(HumanCount(row["tokens_per_second"].get<double>()), 10),
-                Column(Number(100.0 * row["of_peak"].get<double>(), 1) + "%", 7), "\n");
+    text += Str(
+        "  ", RightAligned(std::to_string(row["zero"].get<int64_t>()), 4),
+        RightAligned(gb(row["weight_memory"]), 9), RightAligned(gb(row["gradient_memory"]), 7),
+        RightAligned(gb(row["optimizer_memory"]), 7), RightAligned(gb(row["activation_memory"]), 8),
+        RightAligned(gb(row["memory"]), 9), RightAligned(row["fits"].get<bool>() ? "yes" : "no", 6),
+        RightAligned(gb(row["wire_bytes"]), 9),
+        RightAligned(Number(row["exposed_seconds"].get<double>(), 2), 11),
+        RightAligned(Number(row["step_seconds"].get<double>(), 2), 9),
+        RightAligned(HumanCount(row["tokens_per_second"].get<double>()), 10),
+        RightAligned(Number(100.0 * row["of_peak"].get<double>(), 1) + "%", 7), "\n");
   }
   return text;
 }

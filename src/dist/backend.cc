@@ -118,9 +118,10 @@ std::string LocalAddress(const Launch& launch) {
   return address;
 }
 
-c10::intrusive_ptr<c10d::Backend> OpenBackend(const std::string& name, const Launch& launch,
-                                              const c10::intrusive_ptr<c10d::Store>& store,
-                                              std::chrono::milliseconds timeout) {
+c10::intrusive_ptr<c10d::Backend> OpenBackend(
+    const std::string& name, [[maybe_unused]] const Launch& launch,
+    [[maybe_unused]] const c10::intrusive_ptr<c10d::Store>& store,
+    [[maybe_unused]] std::chrono::milliseconds timeout) {
 #ifdef CKV_HAVE_GLOO
   if (name == "gloo") {
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
