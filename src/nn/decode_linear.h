@@ -2,7 +2,7 @@
 // and a gate, a rotation with cache write, or the residual stream.
 //
 // On a GPU in bf16 or fp16, up to 8 rows run in one kernel that reads the weights once
-// (nn/cuda/small_batch.cu), and up to 128 in one behind the norm (nn/cuda/medium_batch.cu, compute
+// (nn/cuda/small_batch.cu), and up to 64 in one behind the norm (nn/cuda/medium_batch.cu, compute
 // capability 9.0). Everything else is norm, LibTorch's product into a buffer that stays
 // where it is, and the operation of nn/decode_ops.h. Nothing waits for the device.
 #pragma once

@@ -174,7 +174,7 @@ TEST_P(DecodeOpsTest, GreedyChoiceShowsWhatIsNoNumber) {
 
 // --- Products, around the batch sizes and widths at which their kernel changes.
 
-constexpr int64_t kBatches[] = {1, 2, 5, 8, 9, 40, 64, 128, 129};
+constexpr int64_t kBatches[] = {1, 2, 5, 8, 9, 20, 40, 64, 65};
 
 // The error of a sum of K products in the dtype's rounding, with some room.
 class DecodeLinearTest : public DecodeOpsTest {
@@ -200,7 +200,7 @@ class DecodeLinearTest : public DecodeOpsTest {
   }
   double Tolerance() const { return 4.0 * GetParam().tolerance; }
   DecodeLinearScratch Scratch(int64_t width, int64_t outputs) const {
-    return DecodeLinearScratch(129, width, outputs, Options());
+    return DecodeLinearScratch(80, width, outputs, Options());
   }
 };
 
@@ -270,6 +270,36 @@ TEST_P(DecodeLinearTest, ProjectRotateStoresTheRotatedProduct) {
         }
       }
     }
+  }
+}
+
+// Each kernel with each epilogue, small enough for a sanitizer.
+TEST_P(DecodeLinearTest, EveryEpilogueOnce) {
+  for (const int64_t batch : {2, 9, 40}) {
+    const Tensor x = Random({batch, 128}, 8);
+    DecodeLinearScratch scratch = Scratch(128, 256);
+    const DecodeLinear stored = Linear(136, 128, true, true);
+    Tensor out = Garbage({batch, 136});
+    Project(x, stored, scratch, out);
+    EXPECT_LT(Error(out, Product(x, stored)), Tolerance()) << batch;
+
+    const DecodeLinear added = Linear(128, 128, false, false);
+    Tensor stream = Random({batch, 128}, 9);
+    const Tensor sum = stream.to(at::kDouble) + Product(x, added);
+    ProjectAdd(x, added, stream);
+    EXPECT_LT(Error(stream, sum), Tolerance()) << batch;
+
+    const DecodeLinear gated = Linear(2 * 72, 128, true, false);
+    Tensor inner = Garbage({batch, 72});
+    ProjectGate(x, gated, "silu", scratch, inner);
+    const Tensor y = Product(x, gated);
+    EXPECT_LT(Error(inner, at::silu(y.narrow(1, 0, 72)) * y.narrow(1, 72, 72)), Tolerance())
+        << batch;
+
+    RotateTarget target = Target(batch, 4, 1, 32, true, true);
+    const DecodeLinear rotated = Linear(target.packed_heads() * 32, 128, true, false);
+    ProjectRotate(x, rotated, scratch, target);
+    ExpectRotated(Product(x, rotated).cpu().view({batch, -1, 32}), target, Tolerance());
   }
 }
 

@@ -77,9 +77,9 @@ void SmallBatchProduct(const SmallBatchParams& params, CUstream_st* stream);
 bool FitsSmallBatch(int64_t batch, int64_t k);
 
 // The same for more rows, up to kMaxMediumBatch, without a norm.
-constexpr int kMaxMediumBatch = 128;
+constexpr int kMaxMediumBatch = 64;
 void MediumBatchProduct(const SmallBatchParams& params, CUstream_st* stream);
-// The device has clusters, and there is a kernel for these sizes.
+// The device is a Hopper, and there is a kernel for these sizes. (Beyond 64 rows cuBLAS is faster.)
 bool FitsMediumBatch(int64_t batch, int64_t k);
 
 // nn/decode_ops.h.

@@ -1,4 +1,4 @@
-// y = x W^T for 9 to 128 rows of x: bound by reading W, which must be read once and by all
+// y = x W^T for 9 to 64 rows of x: bound by reading W, which must be read once and by all
 // multiprocessors alike, however few rows W has.
 //
 // A cluster of blocks shares a tile of 128 rows of W, a block a part of K. W is the first factor of
@@ -97,18 +97,6 @@ __device__ uint64_t TileDescriptor(const char* tile) {
       "}, %32, %33, p, 1, 1, 0, 0;}"                                                   \
       : CKV_SUM16(0), CKV_SUM16(4)                                                     \
       : "l"(a), "l"(b))
-#define CKV_WGMMA_128(type)                                                              \
-  asm volatile(                                                                          \
-      "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                             \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                       \
-      " {"                                                                               \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"   \
-      "}, %64, %65, p, 1, 1, 0, 0;}"                                                     \
-      : CKV_SUM16(0), CKV_SUM16(4), CKV_SUM16(8), CKV_SUM16(12)                          \
-      : "l"(a), "l"(b))
 
 // d [64, kColumns] += 16 k of both tiles; four warps together.
 template <typename T, int kColumns>
@@ -127,17 +115,12 @@ __device__ void MultiplyTiles(float (&d)[kColumns / 8][4], uint64_t a, uint64_t 
     } else {
       CKV_WGMMA_32("f16");
     }
-  } else if constexpr (kColumns == 64) {
+  } else {
+    static_assert(kColumns == 64, "as many columns as there are instructions for");
     if constexpr (kBfloat) {
       CKV_WGMMA_64("bf16");
     } else {
       CKV_WGMMA_64("f16");
-    }
-  } else {
-    if constexpr (kBfloat) {
-      CKV_WGMMA_128("bf16");
-    } else {
-      CKV_WGMMA_128("f16");
     }
   }
 #else
@@ -150,7 +133,6 @@ __device__ void MultiplyTiles(float (&d)[kColumns / 8][4], uint64_t a, uint64_t 
 #undef CKV_WGMMA_16
 #undef CKV_WGMMA_32
 #undef CKV_WGMMA_64
-#undef CKV_WGMMA_128
 #undef CKV_SUM16
 #undef CKV_SUM4
 
@@ -362,9 +344,7 @@ __device__ void AddAndStore(const SmallBatchParams& p, float* partial, int tile)
 #endif
 
 template <typename T, Epilogue kEpilogue, int kColumns, int kSplit>
-__global__ __launch_bounds__(kMediumThreads,
-                             kColumns <= 64 ? 2
-                                            : 1) void MediumBatchKernel(const SmallBatchParams p) {
+__global__ __launch_bounds__(kMediumThreads, 2) void MediumBatchKernel(const SmallBatchParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ uint4 medium_shared[];
   // Tiles begin at multiples of 1024 bytes.
@@ -456,8 +436,7 @@ template <typename T, Epilogue kEpilogue, int kColumns>
 void LaunchColumns(const SmallBatchParams& p, CUstream_st* stream) {
   static const int processors = DeviceAttribute(cudaDevAttrMultiProcessorCount);
   const int tiles = (PairsOf(p) + kPairs - 1) / kPairs;
-  const int blocks = (kColumns <= 64 ? 2 : 1) * processors;
-  switch (SplitOf(tiles, p.k / kMediumChunk, blocks)) {
+  switch (SplitOf(tiles, p.k / kMediumChunk, 2 * processors)) {
     case 8:
       return LaunchSplit<T, kEpilogue, kColumns, 8>(p, tiles, stream);
     case 4:
@@ -473,8 +452,7 @@ template <typename T, Epilogue kEpilogue>
 void LaunchMedium(const SmallBatchParams& p, CUstream_st* stream) {
   if (p.batch <= 16) return LaunchColumns<T, kEpilogue, 16>(p, stream);
   if (p.batch <= 32) return LaunchColumns<T, kEpilogue, 32>(p, stream);
-  if (p.batch <= 64) return LaunchColumns<T, kEpilogue, 64>(p, stream);
-  LaunchColumns<T, kEpilogue, 128>(p, stream);
+  LaunchColumns<T, kEpilogue, 64>(p, stream);
 }
 
 template <typename T>
@@ -497,8 +475,6 @@ bool FitsMediumBatch(int64_t batch, int64_t k) {
 #ifdef CKV_HAVE_WGMMA
   static const bool hopper = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
                              DeviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
-  static const bool off = getenv("CKV_NO_MEDIUM") != nullptr;
-  if (off) return false;
   return hopper && batch > kMaxSmallBatch && batch <= kMaxMediumBatch && k % kMediumChunk == 0;
 #else
   static_cast<void>(batch);
