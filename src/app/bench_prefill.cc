@@ -78,7 +78,7 @@ OrderedJson PrefillBenchRow::ToJson() const {
   if (prefill.order == "chunked") json["chunk"] = *prefill.chunk;
   if (prefill.order != "sequential") {
     if (!prefill.passes.empty()) json["passes"] = prefill.passes;
-    if (prefill.tolerance > 0.0) json["tolerance"] = prefill.tolerance;
+    if (prefill.tolerance.has_value()) json["tolerance"] = *prefill.tolerance;
     json["passes_run"] = passes;
   }
   json["seconds"] = seconds;

@@ -89,8 +89,8 @@ std::string TableRow(const PrefillBenchRow& row) {
   const PrefillArguments& prefill = row.prefill;
   std::string name = prefill.order;
   if (prefill.order == "chunked") name += Str(" ", *prefill.chunk);
-  if (prefill.tolerance > 0.0) {
-    name += " to " + Short(prefill.tolerance);
+  if (prefill.tolerance.value_or(0.0) > 0.0) {
+    name += " to " + Short(*prefill.tolerance);
   } else if (!prefill.passes.empty()) {
     name += " " + prefill.passes;
   }

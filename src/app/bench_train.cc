@@ -119,7 +119,7 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   if (!run.train.fused) objective_options.fusing = DecoderRun::Fusing::kNever;
   if (run.train.fused && run.train.precision == "bf16") model->PackProjections();
   CausalLmObjective objective(model, objective_options);
-  AdamW optimizer(NamedParameters(*model), run.train.optim, run.train.fused);
+  AdamW optimizer(NamedParameters(*model), run.train.optim, {}, run.train.fused);
   RandomTokens data(run.train.MicroRows(), run.data.seq_len, run.model.vocab_size);
 
   TrainConfig config = run.train;
@@ -155,8 +155,8 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   if (!options.profile.empty()) {
     Profile profile(device);
     config.steps += 1;
-    Trainer(config, objective, data, optimizer, nullptr, device)
-        .Run(state, {[](const TrainState&, const TrainProgress&) {}, hooks.validate, hooks.save});
+    hooks.log = [](const TrainState&, const TrainProgress&) {};
+    Trainer(config, objective, data, optimizer, nullptr, device).Run(state, hooks);
     profile.Write(options.profile);
   }
 
