@@ -199,8 +199,8 @@ TEST(FusedLayers, StayAwayFromBiases) {
   config.attention_bias = true;
   config.mlp_bias = true;
   Decoder decoder = TinyDecoder(config);
-  at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : NamedParameters(*decoder)) {
+    at::NoGradGuard no_grad;
     at::Tensor target = parameter;
     if (parameter.dim() == 1) target.copy_(RandomTensor(parameter.sizes().vec(), 7));
   }

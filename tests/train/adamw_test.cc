@@ -200,8 +200,8 @@ TEST_P(FusedAdamWTest, EqualsTheComposedUpdate) {
       config.weight_decay = 0.3;
       const AdamW::Named one = LowParameters(GetParam());
       const AdamW::Named other = LowParameters(GetParam());
-      AdamW fused(one, config, /*fused=*/true);
-      AdamW composed(other, config, /*fused=*/false);
+      AdamW fused(one, config, {}, /*fused=*/true);
+      AdamW composed(other, config, {}, /*fused=*/false);
       for (uint64_t step = 0; step < 4; ++step) {
         AdamW::StepResult results[2];
         int which = 0;
