@@ -66,7 +66,7 @@ part tests run_tests
 # Small cases: the sanitizer makes kernels some hundred times slower.
 sanitize() {
   timeout 150 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/nn/nn_test" --gtest_brief=1 \
-    --gtest_filter='*DecodeAttentionKernelTest.SeesWhatItShouldSee/1:*DecodeAttentionKernel.Gives*:Gpu/DecodeOpsTest.*/0:Gpu/DecodeLinearTest.EveryEpilogueOnce/0:Places/PrefillOpsTest.*/3:Gpu/FusedTest.*/0:Fp8.*OnAGpu'
+    --gtest_filter='*DecodeAttentionKernelTest.SeesWhatItShouldSee/1:*DecodeAttentionKernel.Gives*:Gpu/DecodeOpsTest.*/0:Gpu/DecodeLinearTest.EveryEpilogueOnce/0:Places/PrefillOpsTest.*/3:Gpu/FusedTest.Norm*/0:Gpu/FusedTest.Gated*/0:Fp8.Rows*OnAGpu'
 }
 if [[ -z $quick ]]; then
   if command -v compute-sanitizer >/dev/null; then
