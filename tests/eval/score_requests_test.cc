@@ -30,7 +30,7 @@ std::vector<ScoreRequest> SomeRequests(int64_t common) {
     std::vector<int32_t> context = start;
     const auto more = RandomTokens(random, 1 + static_cast<int64_t>(random.Below(30)));
     context.insert(context.end(), more.begin(), more.end());
-    for (uint64_t i = 0; i < 1 + group % 4u; ++i) {
+    for (int64_t i = 0; i < 1 + group % 4; ++i) {
       requests.push_back(
           {{context, RandomTokens(random, 1 + static_cast<int64_t>(random.Below(6)))}, group});
     }
