@@ -56,10 +56,10 @@ OPTIONAL=(
 declare -A TEST_TOOLS=(
   ["$TEST_TOOLS_FAST"]="tensorboard==2.20.0"
   ["$TEST_TOOLS_SLOW"]="transformers==4.57.6 sentencepiece==0.2.1 protobuf==6.33.1 safetensors==0.7.0"
-  ["$TEST_TOOLS_HARNESS"]="lm-eval==0.4.13 psutil==7.2.2"
+  ["$TEST_TOOLS_HARNESS"]="lm-eval==0.4.13 datasets==4.4.1 transformers==4.57.6 psutil==7.2.2"
 )
 # Those that would bring a torch of their own, so that what they need is listed above.
-declare -A TEST_TOOLS_ALONE=(["$TEST_TOOLS_HARNESS"]="accelerate==1.15.0")
+declare -A TEST_TOOLS_ALONE=(["$TEST_TOOLS_HARNESS"]="accelerate==1.12.0")
 # Sets of test tools that could not be installed.
 TOOLS_LEFT_OUT_FILE=$ROOT/build/test-tools-left-out
 # Optional packages that could not be installed, so that a second call does not try again.
