@@ -1,6 +1,7 @@
 #include "dist/group.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -62,6 +63,8 @@ struct CommGroup::Pending::Work {
   Parts* parts = nullptr;
   std::string what;
   c10::intrusive_ptr<c10d::Work> work;
+  // The host has waited for it to the end. Some of Gloo's works never say so themselves.
+  std::shared_ptr<std::atomic<bool>> over = std::make_shared<std::atomic<bool>>(false);
   // The library works on the caller's tensors; they must live until it is done.
   std::vector<Tensor> first;
   std::vector<Tensor> second;
@@ -98,6 +101,7 @@ void CommGroup::Pending::Wait() {
   const auto start = Clock::now();
   try {
     work->work->wait();
+    if (work->first.front().is_cpu()) *work->over = true;  // a GPU's wait is that of a stream
   } catch (const std::exception& error) {
     work->parts->Fail(work->what, error);
   }
@@ -115,7 +119,9 @@ CommGroup::Pending CommGroup::Start(const char* what,
   } catch (const std::exception& error) {
     parts_->Fail(what, error);
   }
-  parts_->watchdog.Watch(what, [work = pending.work_->work] { return work->isCompleted(); });
+  parts_->watchdog.Watch(what, [work = pending.work_->work, over = pending.work_->over] {
+    return over->load() || work->isCompleted();
+  });
   return pending;
 }
 

@@ -97,7 +97,7 @@ class Trainer {
   AdamW& optimizer_;
   Ema* ema_ = nullptr;
   at::Device device_;
-  DataParallel* parallel_;
+  DataParallel* parallel_ = nullptr;
   DataParallel::Report report_;
 };
 
