@@ -13,8 +13,8 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
-#include "app/eval_commands.h"
 #include "app/conic_commands.h"
+#include "app/eval_commands.h"
 #include "app/load_model.h"
 #include "app/output.h"
 #include "app/passes.h"

@@ -51,7 +51,7 @@ class RequestScorer {
         requests_(requests),
         options_(Resolved(options, decoder->config(), device_)),
         on_scores_(on_scores),
-        rows_(MakeRows(requests, options_.max_length)),
+        rows_(MakeRows(requests, options_.max_length, !options_.batch_invariant)),
         scores_(requests.size()) {
     CheckIds();
   }

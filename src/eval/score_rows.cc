@@ -30,7 +30,8 @@ int64_t ScoreRow::FirstScored() const {
   return length() - most;
 }
 
-std::vector<ScoreRow> MakeRows(const std::vector<ScoreRequest>& requests, int64_t max_length) {
+std::vector<ScoreRow> MakeRows(const std::vector<ScoreRequest>& requests, int64_t max_length,
+                               bool merge) {
   std::vector<ScoreRow> rows;
   std::map<std::vector<int32_t>, size_t> known;
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -43,6 +44,10 @@ std::vector<ScoreRow> MakeRows(const std::vector<ScoreRequest>& requests, int64_
     }
     const auto size = static_cast<int64_t>(tokens.continuation.size());
     const RowTarget target = {i, std::min(size, static_cast<int64_t>(input.size()))};
+    if (!merge) {
+      rows.push_back({std::move(input), {target}, requests[i].group});
+      continue;
+    }
     const auto [place, fresh] = known.emplace(std::move(input), rows.size());
     if (fresh) rows.push_back({place->first, {}, requests[i].group});
     rows[place->second].targets.push_back(target);

@@ -32,8 +32,10 @@ struct RowGroup {
   int64_t tail() const { return longest - shared; }
 };
 
-// Each distinct input once. Requests whose continuation has no tokens have no row.
-std::vector<ScoreRow> MakeRows(const std::vector<ScoreRequest>& requests, int64_t max_length);
+// Each distinct input once if `merge`, else one row a request. Requests whose continuation has no
+// tokens have no row.
+std::vector<ScoreRow> MakeRows(const std::vector<ScoreRequest>& requests, int64_t max_length,
+                               bool merge = true);
 
 // Tokens with which all rows begin and whose output none needs.
 int64_t CommonStart(const std::vector<ScoreRow>& rows);

@@ -69,7 +69,7 @@ TEST_F(EncoderCommandTest, TagsWhatOneArcDecides) {
   ASSERT_EQ(eval.size(), 1u);
   EXPECT_EQ(eval[0]["accuracy"], result["test"][dir_.File("test")]["accuracy"]);
 
-  const std::string input = Write("in.txt", "a b c\n\nzebra\n");
+  const std::string input = Write("in.txt", "a b b\n\nzebra\n");
   const Json tags = RunCkvJson({"predict", dir_.File("run"), "--input", input});
   ASSERT_EQ(tags.size(), 2u);
   EXPECT_EQ(tags[0]["tag"], Json({"X", "a", "b"}));

@@ -65,7 +65,8 @@ ProgramResult RunChild(const ProgramLimits& limits, const std::string& what, Bod
   int status = 0;
   int signal_number = limits.signal_number;
   while (::waitpid(child, &status, WNOHANG) == 0) {
-    if (signal_number != 0 && FileExists(limits.signal_at)) {
+    if (signal_number != 0 &&
+        (limits.signal_when ? limits.signal_when() : FileExists(limits.signal_at))) {
       ::kill(child, signal_number);
       signal_number = 0;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct ProgramLimits {
   int64_t file_bytes = -1;  // no file may grow larger, as on a full disk; -1: as large as it likes
   int signal_number = 0;    // is sent once, when the file `signal_at` is there
   std::string signal_at;
+  std::function<bool()> signal_when;  // in place of signal_at
 };
 
 // Runs `command` (a path and its arguments).

@@ -135,10 +135,11 @@ TEST_F(SweepCommandTest, GoesOnAfterAStopAndRecordsWhatFails) {
 
   // Another start goes on with the killed point only.
   const std::string diverged = modified("p4");
-  WriteFileAtomically(File("short.yaml"), "");
   ProgramLimits soon;
   soon.signal_number = SIGTERM;
-  soon.signal_at = folders.at("p7") + "/checkpoints/latest";
+  soon.signal_when = [&] {  // the point's second session has begun
+    return ReadJsonFile(folders.at("p7") + "/run.json")["sessions"].size() == 2;
+  };
   EXPECT_EQ(Sweep({}, soon).exit_code, 143);
   EXPECT_EQ(modified("p4"), diverged);
   EXPECT_EQ(ReadJsonFile(folders.at("p7") + "/run.json")["sessions"].size(), 2u);

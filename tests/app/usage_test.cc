@@ -100,7 +100,8 @@ TEST(Version, IsOneLine) {
 TEST(Usage, WithoutACommandListsThem) {
   EXPECT_THAT(CkvError(kExitConfig, {}), StartsWith("a command is missing: one of data, train, "));
   EXPECT_EQ(CkvError(kExitConfig, {"data"}),
-            "a command is missing: one of tokenizer, prepare, stories, info, verify; see 'ckv data "
+            "a command is missing: one of tokenizer, prepare, stories, info, verify, conic; see "
+            "'ckv data "
             "--help'");
 }
 
