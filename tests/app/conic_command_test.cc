@@ -134,7 +134,7 @@ TEST_F(ConicCommand, AModelTrainedOnPairsRepeatsThem) {
             "model: {num_layers: 2, hidden_size: 64, intermediate_size: 128, "
             "num_attention_heads: 4, max_position_embeddings: 128}\n"
             "data: {kind: pairs, seq_len: 127}\n"
-            "train: {steps: 60, batch_size: 3, optim: {lr: 1e-2}, "
+            "train: {steps: 200, batch_size: 3, optim: {lr: 1e-2}, "
             "schedule: {warmup_steps: 5}}\n");
   const std::string run = dir_.File("run");
   const ProgramResult trained =

@@ -18,7 +18,7 @@ import time
 import runs
 
 PORT = 29511
-TIMEOUT = 5
+TIMEOUT = 20
 
 
 def ip(*words, check=True):
