@@ -185,6 +185,17 @@ TEST_F(SweepCommandTest, DryRunShowsSizesAndLeavesNoTrace) {
   EXPECT_THAT(ReadFile(File("a.sh")), HasSubstr("--array=0-11"));
 }
 
+TEST(ShippedSweeps, AreReadFromTheFolderOfTheRepository) {
+  for (const char* name : {"sweep", "seeds"}) {
+    const ProgramResult shown =
+        RunProcess({"/bin/sh", "-c",
+                    Str("cd '", CKV_SOURCE_DIR, "' && '", CKV_PROGRAM,
+                        "' sweep experiments/first-study/", name, ".yaml --dry-run --json")});
+    ASSERT_EQ(shown.exit_code, 0) << shown.err;
+    EXPECT_GE(ParseJson(shown.out, name)["points"].size(), 14u);
+  }
+}
+
 TEST_F(SweepCommandTest, SaysWhatIsWrong) {
   const auto error = [&](int code, const std::vector<std::string>& more) {
     std::vector<std::string> words = {"sweep", File("sweep.yaml"), "--dry-run"};
