@@ -154,7 +154,7 @@ class Evaluator {
     return {factor, {1, 1}};
   }
 
-  TermId PowerOf(TermId base, const Rational& exponent) {
+  TermId PowerOf(TermId base, Rational exponent) {  // by value: the pool moves its numbers
     if (exponent.num == 0) return pool_.MakeWhole(1);
     if (exponent == Rational{1, 1}) return base;
     if (IsExact(pool_, base)) {
