@@ -54,13 +54,14 @@ config=configs/train/1b/vanilla.yaml
 w2='0_20*20_21'
 
 # beside LABEL COMMAND...: starts a command whose output comes when finish_beside collects it. Tests
-# wait for their reference on the CPU most of the time, so they run at once.
+# wait for their reference on the CPU most of the time, so they run at once, with few threads each:
+# threads that wait in a loop for a core that another holds make it all ten times slower.
 pids=()
 labels=()
 beside() {
   labels+=("$1")
   shift
-  "$@" >"$out/${labels[-1]}.log" 2>&1 &
+  OMP_NUM_THREADS=2 "$@" >"$out/${labels[-1]}.log" 2>&1 &
   pids+=($!)
 }
 finish_beside() {
