@@ -40,8 +40,12 @@ entries=
 for name in "${names[@]}"; do
   corpus=$work/corpus/$name
   mkdir -p "$corpus"
+  # Long lists of names are searched up to their bound, which takes a sanitizer half a minute.
+  max_len=4096
+  if [[ $name == conic_statement ]]; then max_len=200; fi
   say "fuzzing $name for $seconds s"
   if "$work/tests/fuzz/${name}_fuzz" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+    -max_len="$max_len" \
     -print_final_stats=1 -artifact_prefix="$work/failures/$name-" \
     "$corpus" "tests/testdata/fuzz/$name" >"$work/$name.log" 2>&1; then
     say "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$name.log") inputs, nothing found"

@@ -110,6 +110,7 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
 
   Decoder model(run.model);
   model->InitializeWeights(static_cast<uint64_t>(run.run.seed));
+  if (run.train.lora.enabled()) model->AddLora(run.train.lora, /*seed=*/0);
   model->to(device, WorkingType(run.train.precision));
   CausalLmOptions objective_options;
   objective_options.loss.label_smoothing = run.train.label_smoothing;
@@ -119,7 +120,7 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   if (!run.train.fused) objective_options.fusing = DecoderRun::Fusing::kNever;
   if (run.train.fused && run.train.precision == "bf16") model->PackProjections();
   CausalLmObjective objective(model, objective_options);
-  AdamW optimizer(NamedParameters(*model), run.train.optim, {}, run.train.fused);
+  AdamW optimizer(model->TrainedParameters(), run.train.optim, {}, run.train.fused);
   RandomTokens data(run.train.MicroRows(), run.data.seq_len, run.model.vocab_size);
 
   TrainConfig config = run.train;

@@ -232,8 +232,9 @@ void RunChat(const ChatCommand& command) {
     throw ConfigError("--context", Str(command.context, ", but must be >= 1"));
   }
   ChatTemplate chat_template = LoadChatTemplate(command.template_path);
-  if (!command.system_text.empty()) chat_template.system_text = command.system_text;
   LoadedModel model = LoadModel(command.model);
+  if (command.template_path.empty()) chat_template = LoadChatTemplate(model.chat_template);
+  if (!command.system_text.empty()) chat_template.system_text = command.system_text;
   const int64_t context =
       std::min(command.context, model.decoder->config().max_position_embeddings);
   ChatLoop(command, model, chat_template, context).Run();
@@ -248,7 +249,7 @@ void AddChatCommand(CLI::App& program) {
   command
       ->add_option("--template", options->template_path,
                    "YAML file that says how messages become text, see configs/chat (default: "
-                   "'User:' and 'Assistant:')")
+                   "the one the model was trained with, else 'User:' and 'Assistant:')")
       ->type_name("FILE");
   command
       ->add_option("--system", options->system_text,

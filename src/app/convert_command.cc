@@ -281,7 +281,9 @@ void AddConvertCommand(CLI::App& program) {
   command->footer(
       "Examples:\n"
       "  ckv convert Llama-160M --sharing '{preset: cla, factor: 2}' --out shared\n"
-      "  ckv convert experiments/demo/runs/first --to hf --out exported");
+      "  ckv convert experiments/demo/runs/first --to hf --out exported\n\n"
+      "An adapter (a run with train.lora, or a folder of PEFT's) becomes the plain model in which\n"
+      "it is merged.");
   command->callback(
       [values, method, ridge] { RunConvert(*values, method->count() > 0, ridge->count() > 0); });
 }

@@ -49,6 +49,17 @@ void RefuseDecoderKeys(const ConfigValue& tree, const std::string& family) {
   }
 }
 
+void RefuseDecoderTraining(const ConfigValue& tree, const std::string& family) {
+  const ConfigValue* train = tree.Find("train");
+  if (train == nullptr || train->kind() != ConfigValue::Kind::kMap) return;
+  for (const auto& [key, value] : train->entries()) {
+    if (key != "lora") continue;
+    throw ConfigError(value.key_origin().empty() ? value.origin() : value.key_origin(),
+                      Str("'train.lora' does not apply to the family ", family,
+                          ": adapters are for decoders, whose init_from they start from"));
+  }
+}
+
 void CheckEncoderRun(const EncoderRun& run, const ConfigValue& tree) {
   const auto fail = [&tree](const char* key, const std::string& what) {
     throw ConfigError(OriginOf(tree, key), what);
@@ -225,7 +236,9 @@ bool IsEncoderRun(const std::string& path, const std::vector<std::string>& sets)
 EncoderRun LoadEncoderRun(const std::string& path, const std::vector<std::string>& sets) {
   const ConfigValue tree = LoadConfig(path, sets);
   const ConfigValue* family = FindKey(tree, "model.family");
-  RefuseDecoderKeys(tree, family == nullptr ? "probtrans" : family->text());
+  const std::string family_name = family == nullptr ? "probtrans" : family->text();
+  RefuseDecoderKeys(tree, family_name);
+  RefuseDecoderTraining(tree, family_name);
   EncoderRun run;
   ReadConfig(tree, run);
   if (run.run.name.empty()) {

@@ -2,25 +2,32 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "app/conic_commands.h"
+#include "app/conic_outputs.h"
 #include "app/conic_report.h"
 #include "app/continue_prompts.h"
 #include "app/load_model.h"
+#include "app/model_fingerprint.h"
 #include "app/output.h"
 #include "app/prefill_options.h"
 #include "app/prompt_builder.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "config/config.h"
 #include "gen/generator.h"
 #include "nn/device.h"
+#include "text/chat_template.h"
 
 namespace ckv {
 namespace {
@@ -35,6 +42,7 @@ struct EvalConicCommand {
   std::string predictions;
   std::string rows;
   std::string bos = "auto";
+  std::string chat_template;  // "" = the checkpoint's, if it has one
   int64_t max_length = 1024;
   int64_t batch_size = 64;
   int64_t limit = 0;
@@ -48,25 +56,91 @@ std::string PromptOf(const conic::Problem& problem, const EvalConicCommand& comm
                            : conic::MakePrompt(problem, task).prompt;
 }
 
-// What the model gave for one problem.
-struct Output {
-  std::string text;
-  std::string finish = "prompt_too_long";
-  size_t tokens = 0;
+void WritePredictions(const std::vector<ConicOutput>& outputs, conic::Task task,
+                      const std::string& path) {
+  if (path.empty()) return;
+  std::string lines;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const OrderedJson json = {{"index", i},
+                              {"pred", conic::ReadOutput(outputs[i].text, task)},
+                              {"output", outputs[i].text},
+                              {"finish", outputs[i].finish}};
+    lines += json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+  }
+  WriteFileAtomically(path, lines);
+}
+
+// How prompts become tokens: as texts, or as messages of a chat template.
+class ConicPrompts {
+ public:
+  ConicPrompts(const EvalConicCommand& command, const LoadedModel& model)
+      : builder_(model, command.bos) {
+    if (command.chat_template == "none") return;
+    const bool given = !command.chat_template.empty();
+    if (!given && model.chat_template.empty()) return;
+    if (command.bos != "auto") {
+      throw ConfigError("--bos",
+                        "the chat template says how a prompt begins (--template none: "
+                        "prompts without it)");
+    }
+    template_ = LoadChatTemplate(given ? command.chat_template : model.chat_template);
+    chat_.emplace(*template_, model.NeedTokenizer());
+  }
+
+  PromptItem Of(const std::string& text) const {
+    PromptItem item;
+    item.ids = chat_.has_value() ? chat_->EncodeFirst(text) : builder_.OfText(text);
+    if (template_.has_value()) item.stops = template_->stop;
+    return item;
+  }
+  std::vector<int32_t> StopIds() const {
+    std::vector<int32_t> ids = builder_.EndIds();
+    if (!chat_.has_value()) return ids;
+    for (const int32_t id : chat_->StopIds()) ids.push_back(id);
+    return ids;
+  }
+  // "" without one.
+  std::string TemplateText() { return template_.has_value() ? DumpYaml(*template_) : ""; }
+
+ private:
+  PromptBuilder builder_;
+  std::optional<ChatTemplate> template_;
+  std::optional<ChatEncoder> chat_;
 };
 
-std::vector<Output> GenerateAll(const std::vector<conic::Problem>& problems,
-                                const EvalConicCommand& command, conic::Task task,
-                                LoadedModel& model) {
-  const PromptBuilder builder(model, command.bos);
+// All that decides what outputs are, device and batch size left out.
+OrderedJson OutputSettings(const std::vector<conic::Problem>& problems,
+                           const EvalConicCommand& command, conic::Task task,
+                           const LoadedModel& model, ConicPrompts& prompts) {
+  uint64_t hash = 0;
+  for (const conic::Problem& problem : problems) {
+    hash = Fnv1a64(PromptOf(problem, command, task) + "\n", hash);
+  }
+  return {{"weights", HashHex(ModelFingerprint(model))},
+          {"precision", command.model.precision},
+          {"problems", problems.size()},
+          {"prompts", HashHex(hash)},
+          {"chat_template", prompts.TemplateText()},
+          {"bos", command.bos},
+          {"max_length", command.max_length}};
+}
+
+std::vector<ConicOutput> GenerateAll(const std::vector<conic::Problem>& problems,
+                                     const EvalConicCommand& command, conic::Task task,
+                                     LoadedModel& model) {
+  ConicPrompts prompts(command, model);
+  ConicOutputs outputs(command.predictions, OutputSettings(problems, command, task, model, prompts),
+                       problems.size());
+  if (outputs.num_kept() > 0) {
+    LogInfo("eval", Str(outputs.num_kept(), " of ", problems.size(), " problems were done before"));
+  }
   const DecoderConfig& config = model.decoder->config();
   const int64_t room = std::min(command.max_length, config.max_position_embeddings);
-  std::vector<Output> outputs(problems.size());
   std::vector<PromptItem> items;
   std::vector<size_t> index_of;
   for (size_t i = 0; i < problems.size(); ++i) {
-    PromptItem item;
-    item.ids = builder.OfText(PromptOf(problems[i], command, task));
+    if (outputs.Has(i)) continue;
+    PromptItem item = prompts.Of(PromptOf(problems[i], command, task));
     item.max_tokens = room - static_cast<int64_t>(item.ids.size());
     if (item.max_tokens < 1) continue;
     items.push_back(std::move(item));
@@ -76,22 +150,24 @@ std::vector<Output> GenerateAll(const std::vector<conic::Problem>& problems,
   settings.options.sampling.temperature = 0.0;
   settings.options.max_new_tokens = room;
   settings.options.max_rows = command.batch_size;
-  settings.options.stop_ids = builder.EndIds();
+  settings.options.stop_ids = prompts.StopIds();
   settings.options.num_ids = model.NeedTokenizer().vocab_size();
   settings.options.prefill = PrefillArguments{}.Run(config);
   ProgressBar progress("generate", items.size(), "problems");
   uint64_t done = 0;
   ContinueHooks hooks;
   hooks.on_prompt = [&](size_t prompt, const std::vector<ContinuedText>& texts) {
-    Output& output = outputs[index_of[prompt]];
-    output.text = texts.front().text;
-    output.finish = FinishName(texts.front().generation.finish);
-    output.tokens = texts.front().generation.tokens.size();
+    const ContinuedText& text = texts.front();
+    outputs.Add(index_of[prompt],
+                {text.text, FinishName(text.generation.finish), text.generation.tokens.size()});
     progress.Update(++done);
   };
-  ContinuePrompts(model, items, settings, hooks);
+  if (!items.empty()) ContinuePrompts(model, items, settings, hooks);
   progress.Finish();
-  return outputs;
+  const std::vector<ConicOutput> all = outputs.All();
+  WritePredictions(all, task, command.predictions);
+  outputs.Remove();
+  return all;
 }
 
 void CheckEvalConic(const EvalConicCommand& command) {
@@ -131,11 +207,10 @@ void RunEvalConic(const EvalConicCommand& command) {
   LogInfo("eval", Str(model.folder, " (", model.weights, " weights, ", command.model.precision,
                       ") on ", DeviceName(model.device)));
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<Output> outputs = GenerateAll(problems, command, task, model);
+  const std::vector<ConicOutput> outputs = GenerateAll(problems, command, task, model);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-  std::string lines;
   int64_t empty = 0;
   int64_t cut_off = 0;
   size_t tokens = 0;
@@ -144,13 +219,7 @@ void RunEvalConic(const EvalConicCommand& command) {
     empty += check.predicted.back().empty() ? 1 : 0;
     cut_off += outputs[i].finish != "stop" ? 1 : 0;
     tokens += outputs[i].tokens;
-    const OrderedJson json = {{"index", i},
-                              {"pred", check.predicted.back()},
-                              {"output", outputs[i].text},
-                              {"finish", outputs[i].finish}};
-    lines += json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
   }
-  if (!command.predictions.empty()) WriteFileAtomically(command.predictions, lines);
   ConicReport report = CheckConic(check);
   report.summary["model"] = model.folder;
   report.summary["kv_sharing"] = model.decoder->config().sharing().ToString();
@@ -199,9 +268,15 @@ void AddEvalConic(CLI::App& eval) {
       ->type_name("FILE");
   command
       ->add_option("--predictions", options->predictions,
-                   "Write the outputs as JSON lines, which 'ckv conic check' reads")
+                   "Write the outputs as JSON lines, which 'ckv conic check' reads. What is done "
+                   "lies in FILE.partial meanwhile: the same command goes on with it")
       ->type_name("FILE");
   command->add_option("--rows", options->rows, "Write a JSON line with the score of every row")
+      ->type_name("FILE");
+  command
+      ->add_option("--template", options->chat_template,
+                   "Ask as a message of this chat template; none = with the prompts themselves "
+                   "(default: as the model was trained)")
       ->type_name("FILE");
   command->add_option("--bos", options->bos, "Prompts begin with <s>")
       ->check(CLI::IsMember({"auto", "yes", "no"}))

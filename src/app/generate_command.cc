@@ -8,7 +8,7 @@
 #include "app/sampling_options.h"
 #include "app/step_options.h"
 #include "base/error.h"
-#include "gen/stop_text.h"
+#include "text/stop_text.h"
 
 namespace ckv {
 namespace {

@@ -13,6 +13,7 @@
 #include "app/train_run.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "ckpt/adapter.h"
 #include "config/yaml_reader.h"
 #include "model/hf_config.h"
 #include "sharing/parse_config.h"
@@ -104,7 +105,7 @@ FoundModel FromPath(const std::string& path, const std::vector<std::string>& set
     const bool json = path.size() > 5 && path.substr(path.size() - 5) == ".json";
     return json ? FromHfFile(path, sets) : FromTrainConfig(path, sets);
   }
-  const std::string json = JoinPath(path, "config.json");
+  const std::string json = JoinPath(ConfigFolder(path), "config.json");
   if (FileExists(json)) return FromHfFile(json, sets);
   const std::string yaml = JoinPath(path, "config.yaml");
   if (FileExists(yaml)) return FromTrainConfig(yaml, sets);

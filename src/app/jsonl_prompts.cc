@@ -9,7 +9,7 @@
 #include "app/prompt_builder.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "gen/stop_text.h"
+#include "text/stop_text.h"
 
 namespace ckv {
 namespace {

@@ -10,17 +10,18 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "ckpt/adapter.h"
 #include "ckpt/weights.h"
 #include "config/yaml_reader.h"
 #include "model/hf_config.h"
 #include "nn/device.h"
 #include "record/checkpoint_dir.h"
+#include "text/chat_template.h"
 
 namespace ckv {
 namespace {
 
 constexpr char kConfigFile[] = "config.json";
-constexpr char kEmaFile[] = "ema.safetensors";
 
 bool EndsWithText(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -123,7 +124,7 @@ void ModelArguments::AddOptions(CLI::App& command) {
 
 const Tokenizer& LoadedModel::NeedTokenizer() const {
   if (tokenizer == nullptr) {
-    LoadTokenizer(folder);
+    LoadTokenizer(ConfigFolder(folder));
     throw InternalError(Str("the tokenizer of ", folder, " was not there before"));
   }
   return *tokenizer;
@@ -145,7 +146,7 @@ std::string FindModelFolder(const std::string& path, const std::string& which) {
   if (IsDirectory(checkpoints.path())) {
     return checkpoints.PathOf(ChooseStep(checkpoints, path, which));
   }
-  if (!FileExists(JoinPath(path, kConfigFile))) {
+  if (!FileExists(JoinPath(path, kConfigFile)) && !IsAdapterFolder(path)) {
     const bool run = FileExists(JoinPath(path, "config.yaml"));
     throw FormatError(path, "",
                       run ? "the run has no complete checkpoint yet"
@@ -159,7 +160,7 @@ std::string FindModelFolder(const std::string& path, const std::string& which) {
 }
 
 DecoderConfig ReadModelConfig(const std::string& folder) {
-  const std::string path = JoinPath(folder, kConfigFile);
+  const std::string path = JoinPath(ConfigFolder(folder), kConfigFile);
   return FromHfConfig(ReadJsonFile(path), path);
 }
 
@@ -184,14 +185,7 @@ void LoadModelWeights(const std::string& folder, const std::string& weights, Dec
     }
     return false;
   };
-  if (weights == "ema") {
-    if (!TensorFiles::HasPart(folder, "ema")) {
-      throw FormatError(folder, kEmaFile, "the checkpoint has no running mean");
-    }
-    LoadWeights(TensorFiles::OpenPart(folder, "ema"), decoder, options);
-  } else {
-    LoadWeights(TensorFiles::OpenModel(folder), decoder, options);
-  }
+  LoadWeights(OpenModelWeights(folder, weights), decoder, options);
 }
 
 LoadedModel LoadModel(const ModelArguments& arguments) {
@@ -200,9 +194,12 @@ LoadedModel LoadModel(const ModelArguments& arguments) {
   AllowTf32(arguments.precision == "tf32");
   model.folder = FindModelFolder(arguments.path, arguments.checkpoint);
   const DecoderConfig config = ReadModelConfig(model.folder);
-  model.tokenizer = OpenTokenizer(arguments, model.folder, config.vocab_size);
-  model.begins_with_bos = BeginsWithBos(model.folder);
-  model.training_window = TrainingWindow(model.folder);
+  const std::string described = ConfigFolder(model.folder);
+  model.tokenizer = OpenTokenizer(arguments, described, config.vocab_size);
+  model.begins_with_bos = BeginsWithBos(described);
+  model.training_window = TrainingWindow(described);
+  const std::string chat_template = JoinPath(described, kChatTemplateFile);
+  if (FileExists(chat_template)) model.chat_template = chat_template;
   const bool mean = TensorFiles::HasPart(model.folder, "ema");
   model.weights = arguments.weights != "auto" ? arguments.weights : mean ? "ema" : "model";
   model.decoder = Decoder(config);

@@ -2,7 +2,8 @@
 //
 // A model is a folder with config.json and weights: a checkpoint of ours, a Hugging Face folder
 // (llama, lckv-llama, crosskv-llama; one file or sharded), or the folder of a run, which stands for
-// its best checkpoint or, before the first validation, its latest.
+// its best checkpoint or, before the first validation, its latest. Adapters (ckpt/adapter.h) are
+// merged into their base's weights.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,8 @@ struct LoadedModel {
   // Texts begin with <s>, says the folder's tokenizer_config.json (Hugging Face's; true if it does
   // not mention it). Our own checkpoints have no such file.
   bool begins_with_bos = false;
+  // The file of the chat template it was trained with; "" = with none.
+  std::string chat_template;
   // Tokens a sample had in the training run that wrote the checkpoint.
   std::optional<int64_t> training_window;
 
@@ -61,8 +64,8 @@ DecoderConfig ReadModelConfig(const std::string& folder);
 // Copies the weights of a model's folder, `weights` = "model" or "ema", into `decoder`, whatever
 // its device and dtype. What files hold beyond the model's need is left out: projections of keys
 // and values that nobody reads, the head of a model with tied embeddings, stored rotary
-// frequencies. `may_grow_rows`: rows of the vocabulary that the files lack keep their values.
-// Throws FormatError.
+// frequencies. An adapter's folder gives the merged weights. `may_grow_rows`: rows of the
+// vocabulary that the files lack keep their values. Throws FormatError.
 void LoadModelWeights(const std::string& folder, const std::string& weights, DecoderImpl& decoder,
                       bool may_grow_rows = false);
 

@@ -44,6 +44,22 @@ void CheckTogether(const TrainRun& run, const ConfigValue& tree) {
   if (!run.train.passes.empty() && run.model.sequential) {
     fail("train.passes", "'train.passes' has no meaning when 'model.sequential' is true");
   }
+  if (run.train.lora.enabled()) {
+    if (run.init_from.empty()) {
+      fail("train.lora.rank",
+           "'train.lora' adapts the weights of 'init_from', which is not given; train without "
+           "adapters, or name a model");
+    }
+    if (run.dist.zero == 3) {
+      fail("dist.zero",
+           "'dist.zero' is 3, which shards the weights that are trained, but with "
+           "'train.lora' those are small and the others frozen; use 0, 1 or 2");
+    }
+    if (run.model.fp8_passes) {
+      fail("model.fp8_passes",
+           "'model.fp8_passes' has no effect with 'train.lora', whose layers are not fused");
+    }
+  }
   // Its own check of warm-up against the number of steps.
   LrSchedule(run.train.schedule, run.train.steps);
 }

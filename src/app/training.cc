@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -14,12 +15,14 @@
 #include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/random.h"
 #include "base/signals.h"
-#include "ckpt/weights.h"
+#include "ckpt/adapter.h"
 #include "ckv_version.h"
+#include "config/config.h"
 #include "data/source.h"
 #include "model/decoder.h"
 #include "model/objective.h"
@@ -29,6 +32,7 @@
 #include "record/names.h"
 #include "record/run_dir.h"
 #include "record/status_line.h"
+#include "text/chat_template.h"
 #include "train/checkpoint_saver.h"
 #include "train/training_checkpoint.h"
 #include "train/validation.h"
@@ -48,7 +52,7 @@ class Training {
   OrderedJson Run(const std::vector<std::string>& arguments);
 
  private:
-  static Decoder BuildModel(const TrainRun& run);
+  Decoder BuildModel();
   TrainingParts Parts();
   CausalLmOptions ObjectiveOptions() const;
   RunSession Session(const std::vector<std::string>& arguments, int64_t start_step) const;
@@ -66,10 +70,14 @@ class Training {
   TrainState Resume();
   void WithMeanWeights(const std::function<void()>& work);
   bool root() const { return group_ == nullptr || group_->root(); }
+  int64_t NumTrained() const;
   OrderedJson Result(const TrainState& state) const;
 
   TrainRun run_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  AdapterInfo adapter_;        // of train.lora
+  std::string base_hash_;      // as TrainingParts::base_hash
+  std::string chat_template_;  // YAML; "" = none
   CommGroup* group_;
   at::Device device_;
   VocabularyInfo vocabulary_;
@@ -92,14 +100,31 @@ class Training {
   std::optional<CheckpointSaver> saver_;  // last: it writes while it lives
 };
 
-Decoder Training::BuildModel(const TrainRun& run) {
-  Decoder model(run.model);
-  model->InitializeWeights(static_cast<uint64_t>(run.run.seed));
-  if (!run.init_from.empty()) {
-    const std::string folder = FindModelFolder(run.init_from);
-    ReadModelConfig(folder);  // refuses other model families
-    LoadModelWeights(folder, "model", *model, /*may_grow_rows=*/true);
+// The base that adapters of the run are trained on. What `init_from` means may have changed since
+// the first checkpoint, for a run has another best one.
+std::string BaseModelFolder(const TrainRun& run) {
+  const CheckpointDir checkpoints(run.Dir());
+  const std::optional<int64_t> latest = checkpoints.Latest();
+  if (latest.has_value() && IsAdapterFolder(checkpoints.PathOf(*latest))) {
+    return ReadAdapterInfo(checkpoints.PathOf(*latest)).base;
   }
+  return std::filesystem::absolute(FindModelFolder(run.init_from)).lexically_normal().string();
+}
+
+Decoder Training::BuildModel() {
+  const auto seed = static_cast<uint64_t>(run_.run.seed);
+  const LoraConfig& lora = run_.train.lora;
+  Decoder model(run_.model);
+  model->InitializeWeights(seed);
+  if (run_.init_from.empty()) return model;
+  const std::string folder =
+      lora.enabled() ? BaseModelFolder(run_) : FindModelFolder(run_.init_from);
+  ReadModelConfig(folder);  // refuses other model families
+  LoadModelWeights(folder, "model", *model, /*may_grow_rows=*/!lora.enabled());
+  if (!lora.enabled()) return model;
+  model->AddLora(lora, MixBits(seed));
+  adapter_ = {folder, lora.rank, lora.alpha, lora.dropout, lora.targets};
+  base_hash_ = HashHex(OpenModelWeights(folder).Hash());
   return model;
 }
 
@@ -136,13 +161,17 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
       data_(MakeTrainSource(run_.data, vocabulary_, TrainLayout(), tokenizer_.get())),
       validates_(MakeEvalSource(run_.data, vocabulary_, EvalLayout(), tokenizer_.get()) != nullptr),
       tasks_(run_.tasks),
-      model_(BuildModel(run_)),
+      model_(BuildModel()),
       objective_(model_, ObjectiveOptions()) {
+  if (!run_.data.chat_template.empty()) {
+    ChatTemplate chat_template = LoadChatTemplate(run_.data.chat_template);
+    chat_template_ = DumpYaml(chat_template);
+  }
   // Masters start from the weights as they were before rounding.
   NamedTensors exact;
   const at::ScalarType type = WorkingType(run_.train.precision);
   if (type == at::kBFloat16) {
-    for (const auto& [name, weight] : NamedParameters(*model_)) {
+    for (const auto& [name, weight] : model_->TrainedParameters()) {
       exact.emplace_back(name, weight.detach().clone());
     }
   }
@@ -151,7 +180,7 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
     ShareWeights();
   } else {
     if (run_.train.fused && type == at::kBFloat16) model_->PackProjections();
-    optimizer_ = std::make_unique<AdamW>(NamedParameters(*model_), run_.train.optim,
+    optimizer_ = std::make_unique<AdamW>(model_->TrainedParameters(), run_.train.optim,
                                          std::vector<bool>{}, run_.train.fused);
   }
   at::NoGradGuard no_grad;
@@ -170,7 +199,7 @@ void Training::ShareWeights() {
                            model_->config().backward_passes);
   std::vector<LayerSpan> spans;
   for (const LayerGroup& one : plan.groups()) spans.push_back({one.start, one.stop, one.iterative});
-  parallel_ = std::make_unique<DataParallel>(*group_, run_.dist, NamedParameters(*model_),
+  parallel_ = std::make_unique<DataParallel>(*group_, run_.dist, model_->TrainedParameters(),
                                              UnitsOfLayers(spans));
   if (run_.dist.zero == 3) model_->SetLayerHooks(parallel_.get());
   optimizer_ = std::make_unique<AdamW>(parallel_->owned(), run_.train.optim, parallel_->decays(),
@@ -187,6 +216,12 @@ TrainingParts Training::Parts() {
   parts.model = &run_.model;
   parts.tokenizer = tokenizer_.get();
   parts.config_yaml = DumpYaml(run_);
+  if (!chat_template_.empty()) parts.files.emplace_back(kChatTemplateFile, chat_template_);
+  if (model_->has_lora()) {
+    parts.weights_stem = kAdapterStem;
+    parts.base_hash = base_hash_;
+    parts.files.emplace_back(kAdapterConfigFile, AdapterConfigText(adapter_));
+  }
   parts.device = device_;
   return parts;
 }
@@ -234,7 +269,10 @@ void Training::WriteRow(const TrainState& state, const TrainProgress& progress,
   status.memory_bytes = static_cast<double>(PeakMemoryBytes(device_));
   status.seconds_left = static_cast<double>(run_.train.steps - state.step) * progress.step_seconds;
   status.skipped_steps = state.skipped_steps;
-  if (const std::optional<double> peak = PeakFlops(device_, run_.train.precision)) {
+  // Frozen weights have no gradients, which the count of FLOPs has.
+  const std::optional<double> peak =
+      model_->has_lora() ? std::nullopt : PeakFlops(device_, run_.train.precision);
+  if (peak.has_value()) {
     const double ranks = group_ == nullptr ? 1.0 : group_->world();
     status.mfu =
         progress.tokens_per_second * objective_.ModelFlopsPerToken(seq_len) / (*peak * ranks);
@@ -313,7 +351,7 @@ void Training::WithMeanWeights(const std::function<void()>& work) {
   at::NoGradGuard no_grad;
   std::vector<std::pair<Tensor, Tensor>> saved;
   if (ema_ != nullptr) {
-    const AdamW::Named weights = parallel_ ? parallel_->owned() : NamedParameters(*model_);
+    const AdamW::Named weights = parallel_ ? parallel_->owned() : model_->TrainedParameters();
     for (size_t i = 0; i < weights.size(); ++i) {
       Tensor weight = weights[i].second;
       saved.emplace_back(weight, weight.clone());
@@ -329,11 +367,18 @@ void Training::WithMeanWeights(const std::function<void()>& work) {
 
 void Training::SaveNow(const TrainState& state, bool best) { saver_->Start(Parts(), state, best); }
 
+int64_t Training::NumTrained() const {
+  int64_t trained = 0;
+  for (const auto& item : model_->TrainedParameters()) trained += item.second.numel();
+  return trained;
+}
+
 OrderedJson Training::Result(const TrainState& state) const {
   OrderedJson result;
   result["run"] = dir_->path();
   result["kv_sharing"] = model_->config().sharing().ToString();
   result["parameters"] = model_->NumParameters();
+  if (model_->has_lora()) result["trained_parameters"] = NumTrained();
   result["steps"] = state.step;
   result["tokens"] = state.tokens;
   result["seconds"] = state.seconds;
@@ -402,10 +447,12 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
 
   const IterationPlan plan(model_->config().sharing(), model_->config().forward_passes,
                            model_->config().backward_passes);
-  LogInfo(kTag,
-          Str(HumanCount(static_cast<double>(model_->NumParameters())), " parameters, kv_sharing ",
-              model_->config().sharing().ToString(), ", ", plan.num_steps(), " group passes, on ",
-              Session({}, 0).device, ", run ", run_.Dir()));
+  LogInfo(kTag, Str(HumanCount(static_cast<double>(model_->NumParameters())), " parameters, ",
+                    model_->has_lora()
+                        ? HumanCount(static_cast<double>(NumTrained())) + " of them trained, "
+                        : "",
+                    "kv_sharing ", model_->config().sharing().ToString(), ", ", plan.num_steps(),
+                    " group passes, on ", Session({}, 0).device, ", run ", run_.Dir()));
   WatchSignals();
 
   TrainHooks hooks;

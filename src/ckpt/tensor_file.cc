@@ -2,11 +2,13 @@
 
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
 
 namespace ckv {
@@ -93,6 +95,12 @@ Tensor TensorFile::Read(const std::string& name) const {
   return tensor;
 }
 
+uint64_t TensorFile::Hash(const std::string& name, uint64_t seed) const {
+  const SafetensorsEntry* entry = header_.Find(name);
+  CKV_CHECK(entry != nullptr, name);
+  return HashWords(file_.data() + entry->begin, entry->size_bytes(), seed);
+}
+
 TensorFiles TensorFiles::OpenModel(const std::string& folder) {
   if (!HasPart(folder, "model")) {
     throw FormatError(folder, "",
@@ -150,7 +158,49 @@ const TensorFile& TensorFiles::FileOf(const std::string& name) const {
   return files_[place->second];
 }
 
-Tensor TensorFiles::Read(const std::string& name) const { return FileOf(name).Read(name); }
+Tensor TensorFiles::Read(const std::string& name) const {
+  const Tensor stored = FileOf(name).Read(name);
+  const auto products = products_.find(name);
+  if (products == products_.end()) return stored;
+  Tensor sum = stored.to(at::kDouble);
+  for (const Product& product : products->second) {
+    sum.addmm_(product.left.to(at::kDouble), product.right.to(at::kDouble), /*beta=*/1.0,
+               product.scale);
+  }
+  return sum.to(stored.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+}
+
+void TensorFiles::AddProduct(const std::string& name, Tensor left, Tensor right, double scale) {
+  CKV_CHECK(Has(name), name);
+  products_[name].push_back({std::move(left), std::move(right), scale});
+}
+
+uint64_t TensorFiles::Hash() const {
+  uint64_t hash = 0;
+  for (const auto& place : places_) {
+    const std::string& name = place.first;
+    hash = Fnv1a64(
+        Str(name, " ", at::IntArrayRef(Shape(name)), " ", at::toString(MemoryDtype(Dtype(name)))),
+        hash);
+    hash = FileOf(name).Hash(name, hash);
+    const auto products = products_.find(name);
+    if (products == products_.end()) continue;
+    for (const Product& product : products->second) {
+      hash = Fnv1a64(Str("+ ", product.scale), hash);
+      for (const Tensor& part : {product.left, product.right}) {
+        const Tensor bytes = part.contiguous();
+        hash = HashWords(bytes.data_ptr(), bytes.nbytes(), hash);
+      }
+    }
+  }
+  return hash;
+}
+
+std::string TensorFiles::Metadata(const std::string& key) const {
+  const std::map<std::string, std::string>& metadata = files_.front().header().metadata();
+  const auto found = metadata.find(key);
+  return found == metadata.end() ? "" : found->second;
+}
 
 const std::vector<int64_t>& TensorFiles::Shape(const std::string& name) const {
   return FileOf(name).header().Find(name)->shape;

@@ -33,6 +33,8 @@ class TensorFile {
 
   // A copy on the CPU in the stored dtype. Throws FormatError if it is not there.
   Tensor Read(const std::string& name) const;
+  // HashWords of the stored bytes, going on from `seed`.
+  uint64_t Hash(const std::string& name, uint64_t seed) const;
 
  private:
   std::string path_;
@@ -53,7 +55,15 @@ class TensorFiles {
 
   std::vector<std::string> Names() const;
   bool Has(const std::string& name) const { return places_.count(name) != 0; }
+  // A copy on the CPU in the stored dtype; of a tensor with products in at least fp32.
   Tensor Read(const std::string& name) const;
+  // From now on the matrix reads as itself plus scale * left right, in fp64 arithmetic.
+  void AddProduct(const std::string& name, Tensor left, Tensor right, double scale);
+  // Of names, shapes, types and content, products included; how tensors are spread over files does
+  // not count.
+  uint64_t Hash() const;
+  // The first file's; "" if it has no such key.
+  std::string Metadata(const std::string& key) const;
   // The dimensions and the dtype in the header, without reading the tensor.
   const std::vector<int64_t>& Shape(const std::string& name) const;
   SafetensorsDtype Dtype(const std::string& name) const;
@@ -62,8 +72,15 @@ class TensorFiles {
  private:
   const TensorFile& FileOf(const std::string& name) const;
 
+  struct Product {
+    Tensor left;
+    Tensor right;
+    double scale;
+  };
+
   std::vector<TensorFile> files_;
   std::map<std::string, size_t> places_;
+  std::map<std::string, std::vector<Product>> products_;
 };
 
 // Writes a file from tensors of any device, one at a time, and syncs it. Throws IoError; the caller

@@ -106,7 +106,8 @@ class AnswerComparer {
       opaque = term.kind == TermKind::kPower && !RationalValue(pool_, arguments[1]).has_value();
     }
     if (!opaque) return pool_.Make(term.kind, term.label, arguments);
-    for (const auto& [known, symbol] : calls_) {
+    for (size_t i = 0; i < calls_.size(); ++i) {
+      const auto [known, symbol] = calls_[i];  // a copy: comparing arguments may add calls
       if (known == id || SameCalls(known, id)) return symbol;
     }
     const TermId symbol = pool_.MakeSymbol(Str(" call ", calls_.size()));

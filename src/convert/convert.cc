@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/signals.h"
+#include "ckpt/adapter.h"
 #include "convert/owner_projections.h"
 #include "convert/side_files.h"
 #include "convert/tensor_list.h"
@@ -15,8 +16,6 @@
 
 namespace ckv {
 namespace {
-
-constexpr char kEmaFile[] = "ema.safetensors";
 
 struct NamedDtype {
   SafetensorsDtype dtype;
@@ -70,20 +69,18 @@ std::string WithoutEndSlash(std::string path) {
   return path;
 }
 
-Json SourceJson(const ConvertOptions& options) {
-  return ReadJsonFile(JoinPath(options.source, "config.json"));
+std::string ConfigPath(const ConvertOptions& options) {
+  return JoinPath(ConfigFolder(options.source), "config.json");
 }
 
+Json SourceJson(const ConvertOptions& options) { return ReadJsonFile(ConfigPath(options)); }
+
 DecoderConfig SourceConfig(const ConvertOptions& options) {
-  return FromHfConfig(SourceJson(options), JoinPath(options.source, "config.json"));
+  return FromHfConfig(SourceJson(options), ConfigPath(options));
 }
 
 TensorFiles OpenWeights(const ConvertOptions& options) {
-  if (!options.ema) return TensorFiles::OpenModel(options.source);
-  if (!TensorFiles::HasPart(options.source, "ema")) {
-    throw FormatError(options.source, kEmaFile, "the checkpoint has no running mean");
-  }
-  return TensorFiles::OpenPart(options.source, "ema");
+  return OpenModelWeights(options.source, options.ema ? "ema" : "model");
 }
 
 void ThrowIfInterrupted() {
@@ -113,7 +110,7 @@ std::vector<OutputTensor> PlanTensors(const ConvertOptions& options, const Tenso
 
 void WriteSideFiles(const ConvertOptions& options, const std::string& folder,
                     ConvertReport& report) {
-  report.side_files = CopySideFiles(options.source, folder);
+  report.side_files = CopySideFiles(ConfigFolder(options.source), folder);
   if (options.format == HfFormat::kNative) return;
   if (WriteTokenizerConfig(folder)) report.side_files.emplace_back("tokenizer_config.json");
   for (const char* name : {"tokenizer.byte", "tokenizer.char"}) {

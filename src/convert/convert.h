@@ -23,7 +23,7 @@
 namespace ckv {
 
 struct ConvertOptions {
-  std::string source;                  // folder with config.json and weights
+  std::string source;                  // folder with config.json and weights, or an adapter's
   bool ema = false;                    // the running mean of the weights, ema.safetensors
   std::string out;                     // folder to make
   std::optional<ConfigValue> sharing;  // as model.kv_sharing; nullopt = the source's

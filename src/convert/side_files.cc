@@ -21,6 +21,7 @@ constexpr const char* kSideFiles[] = {
     "generation_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    "chat_template.yaml",
 };
 
 }  // namespace

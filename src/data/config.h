@@ -31,6 +31,7 @@ struct DataConfig {
   std::string prompt_field = "prompt";
   std::string target_field = "target";
   bool prompt_loss = false;
+  std::string chat_template;
 
   void Visit(ConfigVisitor& v) {
     v.Field(
@@ -58,6 +59,10 @@ struct DataConfig {
     v.Field("prompt_field", prompt_field, "pairs: field of a line that holds the prompt");
     v.Field("target_field", target_field, "pairs: field of a line that holds the target");
     v.Field("prompt_loss", prompt_loss, "pairs: the prompt's tokens count in the loss too");
+    v.Field("chat_template", chat_template,
+            "pairs: a message and its answer as this template of `ckv chat` has them; empty = "
+            "prompt, blank, target");
+    v.Require(chat_template.empty() || pairs(), "is for pairs, but 'data.kind' is " + kind);
   }
 
   bool pairs() const { return kind == "pairs"; }

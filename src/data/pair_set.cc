@@ -23,20 +23,22 @@ const std::string& TextField(const Json& row, const std::string& field, const st
   return found->get_ref<const std::string&>();
 }
 
-// The tokens of a text that follows another one and a blank.
+// The tokens of a text that follows another one and a blank, and of the end of sentence.
 std::vector<int32_t> EncodeBehindBlank(const Tokenizer& tokenizer, const std::string& text) {
   // Such a tokenizer puts the blank in front of every text by itself.
-  return tokenizer.Encode(tokenizer.strips_first_space() ? text : " " + text);
+  std::vector<int32_t> ids = tokenizer.Encode(tokenizer.strips_first_space() ? text : " " + text);
+  ids.push_back(tokenizer.eos_id());
+  return ids;
 }
 
 }  // namespace
 
 PairSet::PairSet(const std::vector<std::string>& files, const PairFields& fields,
-                 const Tokenizer& tokenizer, int64_t seq_len) {
+                 const Tokenizer& tokenizer, int64_t seq_len, const ChatEncoder* chat) {
   if (tokenizer.eos_id() < 0) {
     throw ConfigError("tokenizer", "pairs end with an end of sentence, which this one lacks");
   }
-  for (const std::string& file : files) AddFile(file, fields, tokenizer, seq_len);
+  for (const std::string& file : files) AddFile(file, fields, tokenizer, seq_len, chat);
   if (size() == 0) throw ConfigError(files.empty() ? "" : files.front(), "there are no pairs");
   hash_ =
       Fnv1a64({reinterpret_cast<const char*>(tokens_.data()), tokens_.size() * sizeof(int32_t)});
@@ -46,7 +48,7 @@ PairSet::PairSet(const std::vector<std::string>& files, const PairFields& fields
 }
 
 void PairSet::AddFile(const std::string& path, const PairFields& fields, const Tokenizer& tokenizer,
-                      int64_t seq_len) {
+                      int64_t seq_len, const ChatEncoder* chat) {
   const std::string content = ReadFile(path);
   int64_t number = 0;
   for (size_t begin = 0; begin < content.size();) {
@@ -56,11 +58,13 @@ void PairSet::AddFile(const std::string& path, const PairFields& fields, const T
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const Json row = ParseJson(line, Str(path, ":", number));
+    const std::string& question = TextField(row, fields.prompt, path, number);
+    const std::string& answer = TextField(row, fields.target, path, number);
     const std::vector<int32_t> prompt =
-        tokenizer.Encode(TextField(row, fields.prompt, path, number));
+        chat != nullptr ? chat->EncodeFirst(question) : tokenizer.Encode(question);
     const std::vector<int32_t> target =
-        EncodeBehindBlank(tokenizer, TextField(row, fields.target, path, number));
-    const auto length = static_cast<int64_t>(prompt.size() + target.size() + 1);
+        chat != nullptr ? chat->EncodeAnswer(answer) : EncodeBehindBlank(tokenizer, answer);
+    const auto length = static_cast<int64_t>(prompt.size() + target.size());
     if (prompt.empty()) {
       throw FormatError(path, Str("line ", number), "the prompt is empty");
     }
@@ -71,7 +75,6 @@ void PairSet::AddFile(const std::string& path, const PairFields& fields, const T
     }
     tokens_.insert(tokens_.end(), prompt.begin(), prompt.end());
     tokens_.insert(tokens_.end(), target.begin(), target.end());
-    tokens_.push_back(tokenizer.eos_id());
     begins_.push_back(static_cast<int64_t>(tokens_.size()));
     num_prompt_tokens_.push_back(static_cast<int64_t>(prompt.size()));
   }

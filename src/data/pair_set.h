@@ -1,14 +1,16 @@
 // Files of prompts and what should follow them, as tokens, for fine-tuning.
 //
 // Each line is a JSON object with two texts. A pair reads: the prompt, a blank, the target, end of
-// sentence. Prompt and target are encoded apart, so that a model that is given the prompt alone
-// sees the tokens it was trained on.
+// sentence. With a chat template it is a conversation of one message and one answer: all up to the
+// answer is the prompt. Prompt and target are encoded apart, so that a model that is given the
+// prompt alone sees the tokens it was trained on.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace ckv {
@@ -22,9 +24,9 @@ class PairSet {
  public:
   // Reads files of JSON lines. Throws IoError; FormatError that names file and line for what is no
   // such object; ConfigError for a pair of more than `seq_len` + 1 tokens, and if the tokenizer has
-  // no end of sentence or there is no pair.
+  // no end of sentence or there is no pair. `chat`: nullptr = no template; refers to `tokenizer`.
   PairSet(const std::vector<std::string>& files, const PairFields& fields,
-          const Tokenizer& tokenizer, int64_t seq_len);
+          const Tokenizer& tokenizer, int64_t seq_len, const ChatEncoder* chat = nullptr);
 
   struct Pair {
     const int32_t* tokens;
@@ -38,7 +40,7 @@ class PairSet {
 
  private:
   void AddFile(const std::string& path, const PairFields& fields, const Tokenizer& tokenizer,
-               int64_t seq_len);
+               int64_t seq_len, const ChatEncoder* chat);
 
   std::vector<int32_t> tokens_;
   std::vector<int64_t> begins_{0};  // of each pair in tokens_, and the end

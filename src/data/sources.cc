@@ -1,6 +1,7 @@
 // Builds sources from the configuration.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,8 +36,13 @@ int64_t HeldOutBegin(const TokenDataset& data, double percent) {
 std::shared_ptr<const PairSet> ReadPairs(const std::vector<std::string>& files,
                                          const DataConfig& config, const Tokenizer* tokenizer) {
   if (tokenizer == nullptr) throw ConfigError("tokenizer", "pairs need one");
+  std::optional<ChatEncoder> chat;
+  if (!config.chat_template.empty()) {
+    chat.emplace(LoadChatTemplate(config.chat_template), *tokenizer);
+  }
   return std::make_shared<const PairSet>(
-      files, PairFields{config.prompt_field, config.target_field}, *tokenizer, config.seq_len);
+      files, PairFields{config.prompt_field, config.target_field}, *tokenizer, config.seq_len,
+      chat.has_value() ? &*chat : nullptr);
 }
 
 std::unique_ptr<DataSource> MakePairTrainSource(const DataConfig& config, const BatchLayout& layout,

@@ -8,8 +8,37 @@
 namespace ckv {
 namespace {
 
+// The vocabulary's marks within a text are the tokens of that name, as Transformers has it:
+// WikiText is full of <unk>.
+std::vector<int32_t> EncodeMarked(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids;
+  size_t begin = 0;
+  while (true) {
+    size_t end = text.size();
+    int32_t mark = -1;
+    for (const int32_t id : {tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.unk_id()}) {
+      if (id < 0) continue;
+      const size_t found = text.find(tokenizer.IdToPiece(id), begin);
+      if (found >= end) continue;
+      end = found;
+      mark = id;
+    }
+    if (end > begin || mark < 0) {
+      // Only the start of the whole text gets the space that some vocabularies put there.
+      const std::string part = text.substr(begin, end - begin);
+      for (const int32_t id :
+           begin == 0 ? tokenizer.Encode(part) : tokenizer.EncodeAfterNewline(part)) {
+        ids.push_back(id);
+      }
+    }
+    if (mark < 0) return ids;
+    ids.push_back(mark);
+    begin = end + tokenizer.IdToPiece(mark).size();
+  }
+}
+
 std::vector<int32_t> EncodeWithBos(const Tokenizer& tokenizer, bool bos, const std::string& text) {
-  std::vector<int32_t> ids = tokenizer.Encode(text);
+  std::vector<int32_t> ids = EncodeMarked(tokenizer, text);
   if (bos) ids.insert(ids.begin(), tokenizer.bos_id());
   return ids;
 }
@@ -42,7 +71,7 @@ RequestTokens EncodeRequest(const Tokenizer& tokenizer, bool bos, const std::str
                             const std::vector<int32_t>& context_ids) {
   RequestTokens tokens;
   if (context.empty()) {
-    tokens.continuation = tokenizer.Encode(continuation);
+    tokens.continuation = EncodeMarked(tokenizer, continuation);
     const int32_t prefix = PrefixToken(tokenizer);
     tokens.context = {prefix};
     if (!tokens.continuation.empty() && tokens.continuation.front() == prefix) {

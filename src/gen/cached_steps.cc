@@ -10,7 +10,7 @@
 namespace ckv {
 
 bool CachedSteps::Serve(const Decoder& decoder, const GenerateOptions& options) {
-  if (options.steps == StepKind::kEager) return false;
+  if (options.steps == StepKind::kEager || decoder->has_lora()) return false;
   const bool can = decoder->config().rope.scaling != "dynamic";
   if (options.steps == StepKind::kEngine) {
     if (can) return true;

@@ -31,12 +31,10 @@ std::string WithoutLeadingSpace(const std::string& text) {
 
 Chat::Chat(Decoder& decoder, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
            int64_t max_tokens)
-    : tokenizer_(tokenizer), encoder_(chat_template, tokenizer), session_(decoder, max_tokens) {
-  for (const std::string& stop : chat_template.stop) {
-    const std::vector<std::string>& pieces = chat_template.tokens;
-    const bool token = std::find(pieces.begin(), pieces.end(), stop) != pieces.end();
-    if (token) stop_ids_.push_back(tokenizer.PieceToId(stop));
-  }
+    : tokenizer_(tokenizer),
+      encoder_(chat_template, tokenizer),
+      session_(decoder, max_tokens),
+      stop_ids_(encoder_.StopIds()) {
   Reset();
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "gen/chat_template.h"
 #include "gen/session.h"
+#include "text/chat_template.h"
 
 namespace ckv {
 

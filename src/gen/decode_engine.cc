@@ -78,6 +78,7 @@ DecodeEngine::DecodeEngine(Decoder& decoder, DecodeStores stores,
                       decoder->head_weight().options().requires_grad(false)) {
   at::NoGradGuard no_grad;
   CheckEngineConfig(config_);
+  CKV_CHECK(!decoder->has_lora(), "adapters are merged before the engine reads weights");
   options_.sampling.Check();
   CKV_CHECK(options_.num_ids >= 0 && options_.num_ids <= config_.vocab_size, options_.num_ids,
             " ids of ", config_.vocab_size);

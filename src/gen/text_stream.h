@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gen/stop_text.h"
+#include "text/stop_text.h"
 #include "text/tokenizer.h"
 
 namespace ckv {

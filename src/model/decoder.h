@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/nn/module.h>
@@ -22,6 +24,7 @@
 #include "model/decoder_config.h"
 #include "model/decoder_layers.h"
 #include "model/layer_hooks.h"
+#include "model/lora.h"
 #include "model/packed_rows.h"
 #include "model/program.h"
 #include "nn/modules.h"
@@ -114,6 +117,14 @@ class DecoderImpl : public torch::nn::Module {
   // takes them as one matrix. Changes nothing else; does nothing the second time.
   void PackProjections();
 
+  // Gives every target of every layer an adapter that changes nothing yet, drawn from `seed`, and
+  // freezes all other weights. Layers then run one operation at a time, and the decode engine
+  // (gen/decode_engine.h) refuses: merge adapters to be fast (ckpt/adapter.h). Once.
+  void AddLora(const LoraConfig& lora, uint64_t seed);
+  bool has_lora() const { return lora_.enabled(); }
+  // What is trained: the adapters under PEFT's names, or without any all parameters.
+  std::vector<std::pair<std::string, Tensor>> TrainedParameters() const;
+
   const DecoderConfig& config() const { return config_; }
   int64_t NumParameters() const;
 
@@ -162,6 +173,7 @@ class DecoderImpl : public torch::nn::Module {
 
   DecoderConfig config_;
   Rope rope_;
+  LoraConfig lora_;
   LayerHooks* hooks_ = nullptr;
   DecoderStack model_{nullptr};
   Projection lm_head_{nullptr};

@@ -36,7 +36,7 @@ const Tensor& DecoderImpl::Call::WithoutLast(size_t slot, const Tensor& x) const
 }
 
 bool DecoderImpl::Fuses(const DecoderRun& run) const {
-  if (config_.attention_bias || config_.mlp_bias || hooks_ != nullptr) return false;
+  if (config_.attention_bias || config_.mlp_bias || hooks_ != nullptr || has_lora()) return false;
   return run.fusing == DecoderRun::Fusing::kAlways ||
          (run.fusing == DecoderRun::Fusing::kAuto && HasKernels(model_->embed->weight));
 }

@@ -29,7 +29,7 @@ void DecoderImpl::PackProjections() {
 
 bool DecoderImpl::RunsInPlace(const DecoderRun& run) const {
   if (at::GradMode::is_enabled() || run.layer_outputs != nullptr || hooks_ != nullptr ||
-      config_.fp8_passes) {
+      has_lora() || config_.fp8_passes) {
     return false;
   }
   return run.fusing == DecoderRun::Fusing::kAlways ||

@@ -197,7 +197,8 @@ void DecoderImpl::RunSegment(const Program& program, size_t begin, size_t end,
     for (const size_t slot : out) results.push_back(own[slot]);
     return results;
   };
-  const bool random = is_training() && config_.attention_dropout > 0.0;
+  const bool random =
+      is_training() && (config_.attention_dropout > 0.0 || (has_lora() && lora_.dropout > 0.0));
   const std::vector<Tensor> results = RunCheckpointed(segment, inputs, parameters, random);
   for (size_t i = begin; i < end; ++i) {
     for (const size_t slot : program.ops()[i].dead) slots[slot].reset();

@@ -124,8 +124,10 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
     Tensor total = at::zeros({}, hidden.options().dtype(LossType(hidden)));
     Tensor grad_hidden = at::empty_like(hidden);
     // Sums over chunks stay in the loss type: low precision would lose small contributions.
+    const bool trains_weight = weight.requires_grad();
     const bool whole = chunk >= hidden.size(0) && HasKernels(hidden);
-    Tensor grad_weight = whole ? Tensor() : at::zeros_like(weight, LossType(hidden));
+    Tensor grad_weight;
+    if (trains_weight && !whole) grad_weight = at::zeros_like(weight, LossType(hidden));
     for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
       const int64_t length = std::min(chunk, hidden.size(0) - begin);
       const Tensor part = hidden.narrow(0, begin, length);
@@ -136,6 +138,7 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       loss.grad_logits.reset();
       Tensor hidden_slot = grad_hidden.narrow(0, begin, length);
       at::mm_out(hidden_slot, grad, weight);
+      if (!trains_weight) continue;
       if (whole) {
         grad_weight = at::mm(grad.t(), part);
       } else if (grad.scalar_type() == grad_weight.scalar_type()) {
@@ -144,14 +147,16 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
         grad_weight.add_(at::mm(grad.t(), part));
       }
     }
-    context->save_for_backward({grad_hidden, grad_weight.to(weight.scalar_type())});
+    if (trains_weight) grad_weight = grad_weight.to(weight.scalar_type());
+    context->save_for_backward({grad_hidden, grad_weight});
     return total;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grad_output) {
     const auto saved = context->get_saved_variables();
-    return {Scale(saved[0], grad_output[0]), Scale(saved[1], grad_output[0]), Tensor(), Tensor()};
+    const Tensor grad_weight = saved[1].defined() ? Scale(saved[1], grad_output[0]) : Tensor();
+    return {Scale(saved[0], grad_output[0]), grad_weight, Tensor(), Tensor()};
   }
 };
 

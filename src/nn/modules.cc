@@ -12,9 +12,26 @@ ProjectionImpl::ProjectionImpl(int64_t in, int64_t out, bool with_bias) {
   if (with_bias) bias_ = register_parameter("bias", at::empty({out}));
 }
 
-Tensor ProjectionImpl::forward(const Tensor& x) { return at::linear(x, weight_, bias_); }
+Tensor ProjectionImpl::forward(const Tensor& x) {
+  const Tensor plain = at::linear(x, weight_, bias_);
+  if (lora_a_ == nullptr) return plain;
+  const Tensor input = lora_dropout_ > 0.0 ? at::dropout(x, lora_dropout_, is_training()) : x;
+  return plain + lora_b_->forward(lora_a_->forward(input)) * lora_scale_;
+}
+
+void ProjectionImpl::AddAdapter(int64_t rank, double scale, double dropout) {
+  CKV_CHECK(lora_a_ == nullptr, "a second adapter");
+  lora_a_ =
+      register_module("lora_A", std::make_shared<ProjectionImpl>(weight_.size(1), rank, false));
+  lora_b_ =
+      register_module("lora_B", std::make_shared<ProjectionImpl>(rank, weight_.size(0), false));
+  for (const auto& part : {lora_a_, lora_b_}) part->to(weight_.device(), weight_.scalar_type());
+  lora_scale_ = scale;
+  lora_dropout_ = dropout;
+}
 
 void ProjectionImpl::AddTo(const Tensor& x, Tensor& y) const {
+  CKV_CHECK(lora_a_ == nullptr, "an adapter is not part of the weight");
   y.addmm_(x, weight_.detach().t());
   if (bias_.defined()) y.add_(bias_.detach());
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,14 +20,23 @@ class ProjectionImpl : public torch::nn::Module {
  public:
   ProjectionImpl(int64_t in, int64_t out, bool with_bias);
   Tensor forward(const Tensor& x);  // [..., in] -> [..., out]
-  // y += forward(x), in place and without gradient. x [N, in], y [N, out]
+  // y += forward(x), in place and without gradient. x [N, in], y [N, out]. Not with an adapter.
   void AddTo(const Tensor& x, Tensor& y) const;
   const Tensor& weight() const { return weight_; }
   const Tensor& bias() const { return bias_; }  // undefined without bias
 
+  // From now on forward adds scale * dropout(x) A^T B^T (Hu et al. 2021). The children lora_A,
+  // weight [rank, in], and lora_B, weight [out, rank], are uninitialised, on the device and in the
+  // type of the weight. Whoever reads weight() gets it without them.
+  void AddAdapter(int64_t rank, double scale, double dropout);
+
  private:
   Tensor weight_;
   Tensor bias_;
+  std::shared_ptr<ProjectionImpl> lora_a_;  // nullptr: no adapter
+  std::shared_ptr<ProjectionImpl> lora_b_;
+  double lora_scale_ = 0.0;
+  double lora_dropout_ = 0.0;
 };
 TORCH_MODULE(Projection);
 

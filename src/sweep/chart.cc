@@ -175,7 +175,9 @@ class ChartWriter {
       Line(kLeft, Y(at), width_ - kRight, Y(at), "grid");
       Text(kLeft - 7, Y(at) + 4, TickLabel(at, ys.size() > 1 ? ys[1] - ys[0] : 0.1), "end");
     }
-    const std::vector<double> xs = log_x_ ? LogTicks(x_) : Ticks(x_, (width_ - kLeft) / 90);
+    std::vector<double> xs;
+    if (log_x_) xs = LogTicks(x_);
+    if (xs.size() < 3) xs = Ticks(x_, (width_ - kLeft) / 90);
     for (const double at : xs) {
       Line(X(at), Bottom(), X(at), Bottom() + 5, "axis");
       Text(X(at), Bottom() + 18,

@@ -57,7 +57,27 @@ int TerminalColumns() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
+std::string SummaryLine(const std::string& name, size_t running, const SweepCounts& counts) {
+  return Str(name, ": ", counts.done, " done, ", running, " running, ", counts.waiting,
+             " waiting, ", counts.failed, " failed",
+             counts.elsewhere > 0 ? Str(", ", counts.elsewhere, " run elsewhere") : std::string());
+}
+
 }  // namespace
+
+std::vector<std::string> LiveTableLines(const std::string& name,
+                                        const std::vector<LivePoint>& points,
+                                        const SweepCounts& counts, size_t columns) {
+  std::vector<std::string> lines = {SummaryLine(name, points.size(), counts)};
+  for (const LivePoint& point : points) {
+    lines.push_back(Str(
+        "  ", point.stage, std::string(point.stage.size() < 8 ? 8 - point.stage.size() : 1, ' '),
+        Fixed(point.seconds, 0), " s  ",
+        point.stage == "train" ? ProgressOf(point.folder) : std::string(), "  ", point.id));
+  }
+  for (std::string& line : lines) line.resize(std::min(line.size(), columns - 1));
+  return lines;
+}
 
 LiveTable::LiveTable(const SweepConfig& config, bool wanted)
     : config_(config), terminal_(wanted && StderrIsTerminal()) {}
@@ -73,27 +93,14 @@ void LiveTable::Show(const std::vector<LivePoint>& points, const SweepCounts& co
   if (passed < (terminal_ ? kRedrawSeconds : kLogSeconds)) return;
   const bool first = last_ == std::chrono::steady_clock::time_point();
   last_ = now;
-  const std::string summary =
-      Str(config_.name, ": ", counts.done, " done, ", points.size(), " running, ", counts.waiting,
-          " waiting, ", counts.failed, " failed",
-          counts.elsewhere > 0 ? Str(", ", counts.elsewhere, " run elsewhere") : std::string());
   if (!terminal_) {
-    if (!first) LogInfo("sweep", summary);
+    if (!first) LogInfo("sweep", SummaryLine(config_.name, points.size(), counts));
     return;
   }
   Clear();
-  const auto columns = static_cast<size_t>(TerminalColumns());
-  std::vector<std::string> lines = {summary};
-  for (const LivePoint& point : points) {
-    std::string line = Str(
-        "  ", point.stage, std::string(point.stage.size() < 8 ? 8 - point.stage.size() : 1, ' '),
-        Fixed(point.seconds, 0), " s  ",
-        point.stage == "train" ? ProgressOf(point.folder) : std::string(), "  ", point.id);
-    lines.push_back(std::move(line));
-  }
-  for (const std::string& line : lines) {
-    std::fprintf(stderr, "%s\n", line.substr(0, columns - 1).c_str());
-  }
+  const std::vector<std::string> lines =
+      LiveTableLines(config_.name, points, counts, static_cast<size_t>(TerminalColumns()));
+  for (const std::string& line : lines) std::fprintf(stderr, "%s\n", line.c_str());
   std::fflush(stderr);
   lines_ = static_cast<int>(lines.size());
 }

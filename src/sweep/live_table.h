@@ -18,6 +18,11 @@ struct LivePoint {
   std::string folder;
 };
 
+// The table: a summary, then a line for each point, none longer than `columns` - 1 bytes.
+std::vector<std::string> LiveTableLines(const std::string& name,
+                                        const std::vector<LivePoint>& points,
+                                        const SweepCounts& counts, size_t columns);
+
 class LiveTable {
  public:
   LiveTable(const SweepConfig& config, bool wanted);

@@ -184,9 +184,10 @@ std::string HtmlTable(const GroupTable& table) {
     html += "<tr>";
     for (size_t k = 0; k < table.rows[i].size(); ++k) {
       const bool best = i < table.marks.size() && table.marks[i][k];
-      html += Str(table.left[k] ? "<td class=\"name\">"
-                  : best        ? "<td class=\"best\">"
-                                : "<td>",
+      html += Str(table.heads[k] == "message" ? "<td class=\"name message\">"
+                  : table.left[k]             ? "<td class=\"name\">"
+                  : best                      ? "<td class=\"best\">"
+                                              : "<td>",
                   EscapeHtml(table.rows[i][k]), "</td>");
     }
     html += "</tr>\n";
@@ -252,7 +253,7 @@ constexpr char kBytesNote[] =
 }  // namespace
 
 std::string FigureText(const ResultGroup::Figure& figure) {
-  if (!figure.error.has_value()) return ShortNumber(figure.mean);
+  if (figure.error.value_or(0.0) == 0.0) return ShortNumber(figure.mean);
   return Str(ShortNumber(figure.mean), " ± ", ShortNumber(*figure.error));
 }
 
@@ -265,7 +266,6 @@ Chart LossChart(const SweepResults& results, bool validation) {
   size_t pale = 0;
   for (size_t i = 0; i < results.groups.size(); ++i) {
     const int colour = ColourOf(named, i);
-    bool first = true;
     for (const size_t index : results.groups[i].points) {
       const PointResult& point = results.points[index];
       if (colour == 0 && ++pale > kMostPaleCurves) break;
@@ -273,9 +273,8 @@ Chart LossChart(const SweepResults& results, bool validation) {
       series.detail = Str(results.groups[i].label, ", seed ", point.state.seed);
       series.points = validation ? point.valid_loss : point.loss;
       if (series.points.empty()) continue;
-      if (colour > 0 && first) series.label = results.groups[i].label;
+      if (colour > 0) series.label = results.groups[i].label;
       series.colour = colour;
-      first = false;
       chart.series.push_back(std::move(series));
     }
   }
@@ -287,6 +286,14 @@ Chart LossChart(const SweepResults& results, bool validation) {
         std::remove_if(series.points.begin(), series.points.end(),
                        [&](const CurvePoint& point) { return point.y > last * 1.4 + 0.5; }),
         series.points.end());
+  }
+  chart.series.erase(
+      std::remove_if(chart.series.begin(), chart.series.end(),
+                     [](const ChartSeries& series) { return series.points.empty(); }),
+      chart.series.end());
+  std::set<std::string> in_legend;  // one entry for the seeds of a point
+  for (ChartSeries& series : chart.series) {
+    if (!in_legend.insert(series.label).second) series.label.clear();
   }
   return chart;
 }
@@ -359,6 +366,7 @@ std::string PageStart(const std::string& title) {
       "td:first-child,th:first-child{position:sticky;left:0;background:var(--paper)}"
       "tbody tr:nth-child(even),tbody tr:nth-child(even) "
       "td:first-child{background:var(--stripe)}tbody tr:last-child td{border-bottom:0}"
+      "td.message{white-space:normal;min-width:16rem}"
       "td.best{background:var(--mark);font-weight:600}"
       "table.left td,table.left th{text-align:left}"
       ".narrow{display:none}@media (max-width:700px){body{padding:.6rem .7rem 2rem}"

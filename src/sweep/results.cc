@@ -179,9 +179,10 @@ ResultGroup::Figure FigureOver(const SweepResults& results, const ResultGroup& g
     }
   }
   if (!differences.empty()) figure.against = MeanOf(differences);
-  if (differences.size() > 1) {
-    figure.p = PairedP(MeanOf(differences), StandardError(differences),
-                       static_cast<double>(differences.size() - 1));
+  // A test says nothing of what is the same for every seed, such as a count of bytes.
+  const double error = differences.size() > 1 ? StandardError(differences) : 0.0;
+  if (error > 0.0) {
+    figure.p = PairedP(MeanOf(differences), error, static_cast<double>(differences.size() - 1));
   }
   return figure;
 }

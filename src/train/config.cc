@@ -14,6 +14,7 @@ void TrainConfig::Visit(ConfigVisitor& v) {
            "number format of the work; bf16 keeps fp32 master weights");
   v.Section("optim", optim, "AdamW");
   v.Section("schedule", schedule, "learning rate over steps");
+  v.Section("lora", lora, "low-rank adapters of init_from's weights, which alone are trained then");
   v.Field("label_smoothing", label_smoothing, "share of each target spread over the vocabulary");
   v.Require(label_smoothing >= 0.0 && label_smoothing < 1.0, "must be from 0 to below 1");
   v.Field("z_loss", z_loss, "weight of the squared log normaliser");

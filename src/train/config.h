@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/visitor.h"
+#include "model/lora.h"
 #include "model/objective.h"
 #include "train/adamw.h"
 #include "train/schedule.h"
@@ -19,6 +20,7 @@ struct TrainConfig {
   std::string precision = "fp32";
   OptimConfig optim;
   ScheduleConfig schedule;
+  LoraConfig lora;
 
   double label_smoothing = 0.0;
   double z_loss = 0.0;

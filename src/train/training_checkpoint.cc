@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "ckpt/adapter.h"
 #include "model/hf_config.h"
 
 namespace ckv {
@@ -167,11 +168,17 @@ StateOfKind PlainKind(const AdamW::Named& tensors) {
   return kind;
 }
 
+std::map<std::string, std::string> WeightsMetadata(const TrainingParts& parts) {
+  std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  if (!parts.base_hash.empty()) metadata[kBaseHashKey] = parts.base_hash;
+  return metadata;
+}
+
 // On several ranks.
 void SnapshotShared(const TrainingParts& parts, CheckpointSnapshot* snapshot) {
   SharedParts shared(parts, snapshot);
-  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  shared.Add("model", {PlainKind(parts.optimizer->Weights())}, {}, metadata);
+  const std::map<std::string, std::string> metadata = WeightsMetadata(parts);
+  shared.Add(parts.weights_stem, {PlainKind(parts.optimizer->Weights())}, {}, metadata);
   if (parts.ema != nullptr) shared.Add("ema", {PlainKind(parts.ema->weights())}, {}, metadata);
   std::vector<StateOfKind> kinds = ByKind(parts.optimizer->State(), *parts.parallel);
   std::vector<std::pair<int, NamedTensors>> extra = {{0, OnCpu(kinds.front().others)}};
@@ -263,7 +270,7 @@ CheckpointSnapshot TakeSnapshot(const TrainingParts& parts, const TrainState& st
   if (world > 1) {
     SnapshotShared(parts, &snapshot);
   } else {
-    const std::map<std::string, std::string> metadata = {{"format", "pt"}};
+    const std::map<std::string, std::string> metadata = WeightsMetadata(parts);
     // Slices of one rank are whole, but vectors.
     const auto whole = [&](const AdamW::Named& tensors) {
       if (parts.parallel == nullptr) return OnCpu(tensors);
@@ -278,7 +285,7 @@ CheckpointSnapshot TakeSnapshot(const TrainingParts& parts, const TrainState& st
       }
       return result;
     };
-    snapshot.tensors.push_back({"model.safetensors", whole(weights), metadata});
+    snapshot.tensors.push_back({parts.weights_stem + ".safetensors", whole(weights), metadata});
     if (parts.ema != nullptr) {
       snapshot.tensors.push_back({"ema.safetensors", whole(parts.ema->weights()), metadata});
     }
@@ -395,7 +402,11 @@ TrainState LoadTrainingCheckpoint(const std::string& folder, const TrainingParts
                       Str("is ", json.value("version", 0), ", but this program reads ", kVersion));
   }
   // Everything is opened and checked before anything changes.
-  const TensorFiles weights = TensorFiles::OpenPart(folder, "model");
+  const TensorFiles weights = TensorFiles::OpenPart(folder, parts.weights_stem);
+  if (weights.Metadata(kBaseHashKey) != parts.base_hash) {
+    throw FormatError(folder, parts.weights_stem,
+                      "was trained on a base model with other weights than those of this run");
+  }
   const TensorFiles optimizer = TensorFiles::OpenPart(folder, "optimizer");
   std::optional<TensorFiles> mean;
   Copies copies(parts.parallel);

@@ -7,6 +7,10 @@
 //   optimizer.safetensors  moments, and the state of the random generators
 //   state.json             step, counters, the exact position in the data, the number of ranks
 //   config.yaml            the run's resolved config
+//
+// A run of adapters (train.lora) has them in adapter_model.safetensors and adapter_config.json
+// (ckpt/adapter.h) in the place of model.safetensors; the frozen base stays where it is.
+//
 //   checksums.json         size and FNV-1a hash of every file
 //
 // Several ranks write together: each the whole tensors of a share of the parameters, as
@@ -42,6 +46,8 @@ struct TrainingParts {
   const DecoderConfig* model = nullptr;                    // nullptr: `files` holds a config.json
   std::vector<std::pair<std::string, std::string>> files;  // further ones: name, content
   const Tokenizer* tokenizer = nullptr;                    // nullptr: none
+  std::string weights_stem = "model";                      // file name of the weights
+  std::string base_hash;  // of adapters: what kBaseHashKey says; "" = there is no base
   std::string config_yaml;
   at::Device device = at::kCPU;
 };

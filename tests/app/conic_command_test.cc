@@ -1,4 +1,6 @@
 // ckv conic, data conic, eval conic, bench conic: files, messages, exit codes.
+#include <algorithm>
+#include <csignal>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -143,6 +145,84 @@ TEST_F(ConicCommand, AModelTrainedOnPairsRepeatsThem) {
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   const Json json = RunCkvJson({"eval", "conic", run, "--data", gold, "--device", "cpu"});
   EXPECT_EQ(json["all"]["correct"], 3) << json;
+
+  // An evaluation that was killed goes on: what it had done stays, a line cut short is forgotten.
+  const std::string out = dir_.File("predictions.jsonl");
+  const std::vector<std::string> words = {"eval", "conic",         run,   "--data",
+                                          gold,   "--device",      "cpu", "--batch-size",
+                                          "1",    "--predictions", out};
+  ASSERT_EQ(RunCkv(words).exit_code, 0);
+  const std::string whole = ReadFile(out);
+  EXPECT_FALSE(FileExists(out + ".partial"));
+  RemoveAll(out);
+  const auto lines_of = [](const std::string& path) {
+    const std::string text = FileExists(path) ? ReadFile(path) : "";
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  ProgramLimits limits;
+  limits.signal_number = SIGKILL;
+  limits.signal_when = [&] { return lines_of(out + ".partial") >= 2; };  // settings, an output
+  EXPECT_EQ(RunCkv(words, limits).exit_code, 128 + SIGKILL);
+  EXPECT_FALSE(FileExists(out));
+  std::string partial = ReadFile(out + ".partial");
+  // Marked, to see that it is not made again.
+  const size_t text = partial.find("\"output\":\"") + 10;
+  partial.insert(text, " kept");
+  WriteFileAtomically(out + ".partial", partial + "{\"index\":2,\"outp");
+  EXPECT_THAT(CkvError(kExitConfig, {"eval", "conic", run, "--data", gold, "--device", "cpu",
+                                     "--max-length", "99", "--predictions", out}),
+              HasSubstr("holds outputs of another evaluation: 'max_length' was 1024, not 99"));
+  const ProgramResult rest = RunCkv(words);
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_THAT(rest.err, HasSubstr("of 3 problems were done before"));
+  EXPECT_FALSE(FileExists(out + ".partial"));
+  std::string again = ReadFile(out);
+  for (size_t at = again.find("kept "); at != std::string::npos; at = again.find("kept ")) {
+    again.erase(at, 5);  // in "pred" and "output"
+  }
+  EXPECT_EQ(again, whole);
+}
+
+// Trained as messages, asked as messages, without being told how.
+TEST_F(ConicCommand, TheChatTemplateOfTheTrainingIsThatOfTheEvaluationAndTheChat) {
+  const std::string gold = Release("gold.json");
+  const std::string pairs = dir_.File("pairs.jsonl");
+  ASSERT_EQ(RunCkvJson({"data", "conic", gold, "--out", pairs})["pairs"], 3);
+  const std::string chat =
+      Write("chat.yaml",
+            "system_text: Be exact.\nuser: {prefix: \"Q \", suffix: \"\\n\"}\n"
+            "assistant: {prefix: \"A:\", suffix: \"\\n\"}\nstop: [\"\\nQ\"]\n");
+  const std::string config =
+      Write("run.yaml",
+            "tokenizer: byte\n"
+            "model: {num_layers: 2, hidden_size: 64, intermediate_size: 128, "
+            "num_attention_heads: 4, max_position_embeddings: 160}\n"
+            "data: {kind: pairs, seq_len: 159}\n"
+            "train: {steps: 200, batch_size: 3, optim: {lr: 1e-2}, "
+            "schedule: {warmup_steps: 5}}\n");
+  const std::string run = dir_.File("run");
+  const ProgramResult trained =
+      RunCkv({"train", config, "--set", "run.dir=" + run, "--set", "run.device=cpu", "--set",
+              "data.train=" + pairs, "--set", "data.chat_template=" + chat});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  RemoveAll(chat);  // the checkpoint has it
+  const std::vector<std::string> words = {"eval", "conic", run, "--data", gold, "--device", "cpu"};
+  EXPECT_EQ(RunCkvJson(words)["all"]["correct"], 3);
+  std::vector<std::string> bare = words;
+  bare.insert(bare.end(), {"--template", "none"});
+  EXPECT_LT(RunCkvJson(bare)["all"]["correct"], 3);
+  std::vector<std::string> bos = words;
+  bos.insert(bos.end(), {"--bos", "yes"});
+  EXPECT_THAT(CkvError(kExitConfig, bos), HasSubstr("the chat template says how a prompt begins"));
+
+  const std::string line = ReadFile(pairs);
+  const Json first = ParseJson(line.substr(0, line.find('\n')), "pairs");
+  ProgramLimits limits;
+  limits.input = first["prompt"].get<std::string>() + "\n";
+  const ProgramResult answer =
+      RunCkv({"chat", run, "--device", "cpu", "--temperature", "0"}, limits);
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+  EXPECT_EQ(answer.out, first["target"].get<std::string>() + "\n");
 }
 
 }  // namespace

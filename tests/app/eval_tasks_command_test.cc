@@ -113,7 +113,8 @@ TEST_F(EvalTasksCommandTest, AnswersAreKeptAndUsed) {
   const size_t at = content.find("\"document\":3,\"answers\":[[");
   ASSERT_NE(at, std::string::npos);
   content.replace(at + 25, content.find(',', at + 25) - at - 25, "-123.5");
-  WriteFileAtomically(cache, content);
+  // Killed while it wrote a line.
+  WriteFileAtomically(cache, content + "{\"document\":5,\"answ");
   ASSERT_EQ(RunCkv(Tasks("plain", "quiz", {"--log-samples", Path("s")})).exit_code, 0);
   EXPECT_THAT(ReadFile(Path("s/samples_quiz.jsonl")), HasSubstr("-123.5"));
   ASSERT_EQ(ListDir(Path("plain/eval/answers")).size(), 1u);

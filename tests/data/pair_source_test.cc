@@ -13,6 +13,7 @@ namespace ckv {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 class PairSourceTest : public ::testing::Test {
@@ -61,6 +62,27 @@ TEST_F(PairSourceTest, OnlyTargetsAndTheirEndHaveALoss) {
   config_.prompt_loss = true;
   ASSERT_TRUE(Train()->Next(&batch));
   EXPECT_THAT(batch.targets, ElementsAre('b', ' ', 'c', end, none, none, none, none));
+}
+
+// Read: all tokens of the conversation; told: those of the answer and the token that ends it.
+TEST_F(PairSourceTest, AChatTemplateStandsAroundPromptAndTarget) {
+  config_.train =
+      ConfigValue::Scalar(Write("a.jsonl", "{\"prompt\": \"ab\", \"target\": \"c\"}\n"));
+  config_.chat_template = Write("chat.yaml",
+                                "tokens: [\"<s>\", \"</s>\"]\nbegin: <s>\n"
+                                "user: {prefix: \"Q \", suffix: \"\\n\"}\n"
+                                "assistant: {prefix: \"A:\", suffix: \".</s>\\n\"}\n");
+  TokenBatch batch;
+  ASSERT_TRUE(Train()->Next(&batch));
+  const int64_t end = tokenizer_->eos_id();
+  const int64_t none = kIgnoreTarget;
+  EXPECT_THAT(batch.tokens, ElementsAre(tokenizer_->bos_id(), 'Q', ' ', 'a', 'b', '\n', 'A', ':',
+                                        ' ', 'c', '.', 0, 0, 0, 0, 0));
+  EXPECT_THAT(batch.targets, ElementsAre(none, none, none, none, none, none, none, ' ', 'c', '.',
+                                         end, none, none, none, none, none));
+  EXPECT_EQ(Train()->num_tokens(), 4);
+  config_.chat_template = Write("other.yaml", "tokens: [\"<|x|>\"]\n");
+  EXPECT_THAT(ErrorOf([&] { Train(); }), HasSubstr("'tokens' names '<|x|>'"));
 }
 
 TEST_F(PairSourceTest, EveryPairComesOnceAnEpochInNewOrder) {

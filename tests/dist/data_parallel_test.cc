@@ -114,6 +114,24 @@ TEST_F(DataParallelTest, AccumulationUnevenRanksAndCheckpointingChangeNothing) {
   }
 }
 
+TEST_F(DataParallelTest, AdaptersOfFrozenWeights) {
+  for (const int64_t stage : {0, 1, 2}) {
+    ParallelRunOptions options;
+    options.dist.zero = stage;
+    options.dist.bucket_mb = 0.001;
+    options.train = ParallelTraining(5);
+    options.lora.rank = 2;
+    options.lora.targets = {"q_proj", "v_proj", "down_proj"};
+    Train(0, "alone", options);
+    EXPECT_EQ(TensorFile(dir_.File("alone")).header().entries().size(), 2u * (4 + 3 + 4));
+    options.train.checkpoint_layers = 2;
+    for (const int world : {2, 3}) {
+      Train(world, "ranks", options);
+      ExpectSame("alone", "ranks", 1e-10);
+    }
+  }
+}
+
 TEST_F(DataParallelTest, MoreRanksThanRows) {
   ParallelRunOptions options;
   options.train = ParallelTraining(3);

@@ -17,6 +17,7 @@ struct ParallelRunOptions {
   TrainConfig train;
   at::ScalarType type = at::kDouble;
   bool reset_attention = false;
+  LoraConfig lora;
 };
 
 inline TrainConfig ParallelTraining(int64_t steps) {
@@ -35,6 +36,7 @@ class ParallelRun {
     config_.forward_passes = 2;
     decoder = Decoder(config_);
     decoder->InitializeWeights(3);
+    if (options.lora.enabled()) decoder->AddLora(options.lora, 4);
     decoder->to(device, options.type);
     CausalLmOptions objective_options;
     objective_options.checkpoint_layers = options.train.checkpoint_layers;
@@ -51,7 +53,7 @@ class ParallelRun {
       for (const LayerGroup& one : plan.groups()) {
         spans.push_back({one.start, one.stop, one.iterative});
       }
-      parallel = std::make_unique<DataParallel>(*group, options.dist, NamedParameters(*decoder),
+      parallel = std::make_unique<DataParallel>(*group, options.dist, decoder->TrainedParameters(),
                                                 UnitsOfLayers(spans));
       decoder->SetLayerHooks(parallel.get());
       optimizer =
@@ -59,7 +61,7 @@ class ParallelRun {
       optimizer->SetNormReduction(
           [this](const Tensor& norm) { return parallel->CombineNorm(norm); });
     } else {
-      optimizer = std::make_unique<AdamW>(NamedParameters(*decoder), options.train.optim);
+      optimizer = std::make_unique<AdamW>(decoder->TrainedParameters(), options.train.optim);
     }
     data = MakeTrainSource(data_config, {0, kTinyVocab}, layout);
     hooks.log = [this](const TrainState&, const TrainProgress& progress) {

@@ -4,10 +4,11 @@
 usage: harness_test.py CKV [--data DIR] [--limit N] [UNITTEST_ARGUMENT...]
 
 Trains small models with CKV (a plain one and one whose layers read KVs of a layer above them),
-exports them, and lets the harness score the same documents through Transformers on the CPU. Real
-data sets are taken from DIR (default ../shared/data) where they are; PIQA, WinoGrande and HellaSwag
-in the format of its release are made up here. Exits with 77 (skipped) where lm_eval, transformers
-or sentencepiece is missing.
+exports them, and lets the harness score the same documents through Transformers on the CPU, N of
+each task (default 200; N / 20 articles of WikiText, N / 4 documents with examples). Real data sets
+are taken from DIR (default ../shared/data) where they are; PIQA, WinoGrande and HellaSwag in the
+format of its release are made up here. Exits with 77 (skipped) where lm_eval, transformers or
+sentencepiece is missing.
 """
 
 import argparse
@@ -145,9 +146,13 @@ class HarnessTest(unittest.TestCase):
                 json.loads((self.dir / "results.json").read_text())["results"][task])
 
     def compare(self, task, names=("plain", "shared"), limit=None, arguments=(), config=None,
-                documents=None, examples=(), few_shot=0, max_length=None):
+                documents=None, examples=(), few_shot=0):
         config = config or harness_config(task)
         limit = limit or SETTINGS["limit"]
+        if few_shot:
+            arguments = [*arguments, "--few-shot", few_shot]
+            if not examples:  # the task's own documents, without the one that is asked about
+                config.update(fewshot_split="test", fewshot_config={"sampler": "first_n"})
         for name in names:
             with self.subTest(model=name):
                 samples, found = self.ours(name, task, limit, arguments)
@@ -171,6 +176,17 @@ class HarnessTest(unittest.TestCase):
                     a, b = found[f"{own},none"], metrics[f"{theirs},none"]
                     self.assertLess(abs(a - b), 1e-3 * max(1.0, abs(b)), theirs)
                 self.assertGreater(compared, 0)
+                for theirs in metrics:
+                    if theirs.endswith(",none") and "_stderr" not in theirs:
+                        self.assertIn(theirs.removesuffix(",none"), pairs)
+
+    def few_shot(self, task, count, data, examples=None, config=None):
+        """The same with the first `count` documents of a file, or of the task itself, as examples."""
+        arguments = self.data(data)
+        lines = pathlib.Path(SETTINGS["data"], examples).read_text().splitlines() if examples else []
+        self.compare(task, limit=max(SETTINGS["limit"] // 4, count + 2), arguments=arguments,
+                     examples=[json.loads(line) for line in lines[:count]], few_shot=count,
+                     config=config)
 
     def data(self, path):
         found = pathlib.Path(SETTINGS["data"], path)
@@ -178,11 +194,18 @@ class HarnessTest(unittest.TestCase):
             self.skipTest(f"{found} is not there")
         return ["--data-dir", SETTINGS["data"]]
 
-    def test_hellaswag(self):
+    @staticmethod
+    def hellaswag():
         config = harness_config("hellaswag")
         config.pop("process_docs")  # done already in this copy
         config["doc_to_target"] = "{{gold}}"
-        self.compare("hellaswag", arguments=self.data("hellaswag"), config=config)
+        return config
+
+    def test_hellaswag(self):
+        self.compare("hellaswag", arguments=self.data("hellaswag"), config=self.hellaswag())
+
+    def test_hellaswag_few_shot(self):
+        self.few_shot("hellaswag", 4, "hellaswag", config=self.hellaswag())
 
     def test_hellaswag_as_released(self):
         rows = [{"ind": i, "activity_label": "Tying a shoe", "label": i % 4, "split_type": "zeroshot",
@@ -198,34 +221,54 @@ class HarnessTest(unittest.TestCase):
         self.compare("arc_easy", arguments=self.data("arc"))
 
     def test_arc_easy_few_shot(self):
-        arguments = self.data("arc")
-        lines = pathlib.Path(SETTINGS["data"], "arc/arc_easy_validation.jsonl").read_text()
-        examples = [json.loads(line) for line in lines.splitlines()][:10]
-        self.compare("arc_easy", limit=20, arguments=[*arguments, "--few-shot", 3],
-                     examples=examples, few_shot=3)
+        self.few_shot("arc_easy", 3, "arc", "arc/arc_easy_validation.jsonl")
 
     def test_arc_challenge(self):
-        self.compare("arc_challenge", arguments=self.data("arc"), names=("plain",))
+        self.compare("arc_challenge", arguments=self.data("arc"))
+
+    def test_arc_challenge_few_shot(self):
+        self.few_shot("arc_challenge", 5, "arc", "arc/arc_challenge_validation.jsonl")
 
     def test_openbookqa(self):
         self.compare("openbookqa", arguments=self.data("openbookqa"))
 
-    def test_boolq_is_cut_at_the_start(self):
+    def test_openbookqa_few_shot(self):
+        self.few_shot("openbookqa", 3, "openbookqa", "openbookqa/validation.jsonl")
+
+    @staticmethod
+    def boolq():
         config = harness_config("boolq")
         config["doc_to_target"] = "{{answer|int}}"
-        self.compare("boolq", limit=25, arguments=self.data("boolq"), config=config)
+        return config
+
+    def test_boolq_is_cut_at_the_start(self):
+        self.compare("boolq", arguments=self.data("boolq"), config=self.boolq())
+
+    def test_boolq_few_shot(self):
+        self.few_shot("boolq", 1, "boolq", config=self.boolq())
 
     def test_sciq(self):
-        self.compare("sciq", arguments=self.data("sciq"), names=("plain",), limit=30)
+        self.compare("sciq", arguments=self.data("sciq"))
 
-    def test_lambada(self):
+    def test_sciq_few_shot(self):
+        self.few_shot("sciq", 2, "sciq")
+
+    @staticmethod
+    def lambada():
         config = harness_config("lambada_openai")
         config["doc_to_text"] = "{{context}}"
         config["doc_to_target"] = "{{' ' + continuation}}"
-        self.compare("lambada_openai", arguments=self.data("lambada"), config=config)
+        return config
+
+    def test_lambada(self):
+        self.compare("lambada_openai", arguments=self.data("lambada"), config=self.lambada())
+
+    def test_lambada_few_shot(self):
+        self.few_shot("lambada_openai", 2, "lambada", config=self.lambada())
 
     def test_wikitext(self):
-        self.compare("wikitext", arguments=self.data("wikitext-2"), limit=2)
+        self.compare("wikitext", arguments=self.data("wikitext-2"),
+                     limit=max(2, SETTINGS["limit"] // 20))
 
     def made(self, task, place, rows, config=None, **options):
         """Compares on documents that the test makes up, written as they would be released."""
@@ -240,7 +283,7 @@ class HarnessTest(unittest.TestCase):
         rows = [{"goal": f"To make {draw.choice(['tea', 'a  fire', 'bread'])} {i}, what is needed?",
                  "sol1": draw.choice(["Boil  water.", "a fire\u00a0and wood ", "\u6c34"]),
                  "sol2": draw.choice(["Sleep.", "flour, yeast and (warm) water"]),
-                 "label": draw.randrange(2)} for i in range(30)]
+                 "label": draw.randrange(2)} for i in range(SETTINGS["limit"])]
         self.made("piqa", "piqa/valid.jsonl", rows)
         # The labels in a file of their own, as the public release has them.
         folder = self.dir / "data" / "piqa"
@@ -259,7 +302,7 @@ class HarnessTest(unittest.TestCase):
         rows = [{"sentence": f"The {draw.choice(['boy', 'dog'])} gave the ball to Mia because _ "
                              f"{draw.choice(['was tired', 'wanted it', 'laughed'])} {i} times.",
                  "option1": draw.choice(["the boy", "he", "the dog "]), "option2": "Mia",
-                 "answer": draw.choice(["1", "2"])} for i in range(25)]
+                 "answer": draw.choice(["1", "2"])} for i in range(SETTINGS["limit"])]
         self.made("winogrande", "winogrande/dev.jsonl", rows)
 
     def test_winogrande_few_shot_from_its_own_documents(self):
@@ -268,17 +311,15 @@ class HarnessTest(unittest.TestCase):
         path = self.dir / "data" / "winogrande" / "dev.jsonl"
         path.parent.mkdir(parents=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        config = harness_config("winogrande")
-        config.update(fewshot_split="test", fewshot_config={"sampler": "first_n"})
-        self.compare("winogrande", limit=len(rows), few_shot=2, config=config, documents=rows,
-                     arguments=["--data-dir", self.dir / "data", "--few-shot", 2])
+        self.compare("winogrande", limit=len(rows), few_shot=2, documents=rows,
+                     arguments=["--data-dir", self.dir / "data"])
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("ckv")
     parser.add_argument("--data", default=str(ROOT / ".." / "shared" / "data"))
-    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=200)
     arguments, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         SETTINGS.update(ckv=arguments.ckv, data=arguments.data, limit=arguments.limit, work=folder)

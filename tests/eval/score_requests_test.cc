@@ -167,6 +167,14 @@ TEST(RequestTokens, TheContinuationIsWhatComesBehindTheContextsTokens) {
   EXPECT_EQ(bare.continuation, (std::vector<int32_t>{'c'}));
 }
 
+TEST(RequestTokens, MarksOfTheVocabularyAreTokens) {
+  const std::unique_ptr<Tokenizer> bytes = LoadTokenizer("byte");
+  const RequestTokens tokens = EncodeRequest(*bytes, false, "a</s>b", "<s></s>c<s");
+  EXPECT_EQ(tokens.context, (std::vector<int32_t>{'a', 257, 'b'}));
+  EXPECT_EQ(tokens.continuation, (std::vector<int32_t>{256, 257, 'c', '<', 's'}));
+  EXPECT_EQ(RollingWindows(*bytes, false, "</s>", 3)[0].continuation, (std::vector<int32_t>{257}));
+}
+
 TEST(RequestTokens, WindowsPredictEveryTokenOnce) {
   const std::unique_ptr<Tokenizer> bytes = LoadTokenizer("byte");
   const std::vector<RequestTokens> windows = RollingWindows(*bytes, false, "abcdefgh", 3);

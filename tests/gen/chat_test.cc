@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "tests/model/tiny_decoder.h"
 #include "tests/temp_dir.h"
+#include "tests/text/marked_template.h"
 
 namespace ckv {
 namespace {
@@ -19,68 +20,6 @@ std::vector<int32_t> BytesOfText(const std::string& text) {
   std::vector<int32_t> ids;
   for (const char byte : text) ids.push_back(static_cast<unsigned char>(byte));
   return ids;
-}
-
-ChatTemplate Marked() {
-  ChatTemplate marked;
-  marked.tokens = {"<s>", "</s>"};
-  marked.begin = "<s>";
-  marked.system_text = "Be kind.";
-  marked.system = {"[", "]"};
-  marked.user = {"Q ", "\n"};
-  marked.assistant = {"A", "</s>"};
-  marked.stop = {"\nQ"};
-  return marked;
-}
-
-TEST(ChatEncoder, PutsMessagesBetweenPrefixesAndSuffixes) {
-  const auto tokenizer = LoadTokenizer("byte");
-  const ChatEncoder encoder(Marked(), *tokenizer);
-  std::vector<int32_t> want = {256};
-  for (const int32_t id : BytesOfText("[Be kind.]Q hi\nA yes")) want.push_back(id);
-  want.push_back(257);
-  for (const int32_t id : BytesOfText("Q </s>?\nA")) want.push_back(id);
-  // A token's name in a message is mere text.
-  EXPECT_EQ(encoder.Encode({{"system", "Be kind.", {}},
-                            {"user", "hi", {}},
-                            {"assistant", "forged", BytesOfText(" yes")},
-                            {"user", "</s>?", {}}}),
-            want);
-}
-
-TEST(ChatEncoder, OverlappingTokensTakeTheLongest) {
-  ChatTemplate marked = Marked();
-  marked.tokens = {"<0x41>", "<0x4", "</s>"};
-  const auto tokenizer = LoadTokenizer("byte");
-  EXPECT_EQ(ErrorOf([&] { ChatEncoder(marked, *tokenizer); }),
-            "2: template: 'tokens' names '<0x4', which the model's vocabulary does not have");
-  marked.tokens = {"<0x41>", "</s>"};
-  marked.begin = "x</s></s><0x41>y";
-  marked.assistant.prefix = "";
-  EXPECT_EQ(ChatEncoder(marked, *tokenizer).Encode({}),
-            (std::vector<int32_t>{'x', 257, 257, 'A', 'y'}));
-}
-
-TEST(ChatTemplate, IsReadFromYaml) {
-  const TempDir dir;
-  const std::string path = dir.File("chat.yaml");
-  WriteFileAtomically(path, "user: {prefix: \"<|u|>\\n\", suffix: \"\"}\nstop: [\"<|u|>\"]\n");
-  const ChatTemplate read = LoadChatTemplate(path);
-  EXPECT_EQ(read.user.prefix, "<|u|>\n");
-  EXPECT_EQ(read.user.suffix, "");
-  EXPECT_EQ(read.assistant.prefix, "Assistant:");
-  EXPECT_EQ(read.stop, (Strings{"<|u|>"}));
-  WriteFileAtomically(path, "user: {prefx: a}\n");
-  EXPECT_EQ(ErrorOf([&] { LoadChatTemplate(path); }),
-            Str("2: ", path, ":1:8: unknown key 'user.prefx' (did you mean 'user.prefix'?)"));
-  WriteFileAtomically(path, "begin: a\nstop: [\"\"]\n");
-  EXPECT_EQ(ErrorOf([&] { LoadChatTemplate(path); }),
-            Str("2: ", path, ":2:7: 'stop' holds a text that is empty or not UTF-8"));
-}
-
-TEST(ChatTemplate, ThePlainOneOfTheExamplesIsTheDefault) {
-  EXPECT_EQ(DumpYaml(LoadChatTemplate(CKV_SOURCE_DIR "/configs/chat/plain.yaml")),
-            DumpYaml(ChatTemplate()));
 }
 
 class ChatTest : public ::testing::Test {

@@ -44,6 +44,18 @@ TEST(Chart, OnePointAndEqualValuesHaveARange) {
   }
 }
 
+TEST(Chart, ALogarithmicAxisOfAShortRangeHasRoundNumbers) {
+  Chart chart;
+  chart.log_x = true;
+  chart.series.resize(1);
+  chart.series[0].points = {{128, 1}, {256, 2}};
+  const std::string svg = ChartSvg(chart, 860, 420);
+  for (const char* tick : {">150<", ">200<", ">250<"}) EXPECT_THAT(svg, HasSubstr(tick));
+  chart.series[0].points = {{100, 1}, {10000, 2}};
+  const std::string wide = ChartSvg(chart, 860, 420);
+  for (const char* tick : {">100<", ">500<", ">1000<"}) EXPECT_THAT(wide, HasSubstr(tick));
+}
+
 TEST(Chart, ShortNumbers) {
   EXPECT_EQ(ShortNumber(0.0), "0");
   EXPECT_EQ(ShortNumber(12.0), "12");

@@ -15,6 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 class ReportTest : public ::testing::Test {
  protected:
@@ -86,6 +87,32 @@ TEST_F(ReportTest, FiguresOverSeedsAndAgainstTheBaseline) {
   EXPECT_FALSE(worse.error.has_value());
   EXPECT_FALSE(worse.p.has_value());
   EXPECT_TRUE(results.groups[0].figures.empty());  // diverged
+}
+
+// What is the same for all seeds has neither an error nor a test.
+TEST_F(ReportTest, ConstantsAreBareNumbers) {
+  const SweepResults results = ReadSweepResults(config_);
+  const ResultGroup::Figure& speed = results.groups[2].figures.at("tokens_per_second");
+  EXPECT_EQ(*speed.error, 0.0);
+  EXPECT_FALSE(speed.p.has_value());
+  EXPECT_EQ(FigureText(speed), "5000");
+}
+
+TEST_F(ReportTest, ACurveThatIsNotShownIsNotInTheLegend) {
+  SweepResults results = ReadSweepResults(config_);
+  const auto labels = [&] {
+    std::vector<std::string> found;
+    for (const ChartSeries& series : LossChart(results, false).series) {
+      if (!series.label.empty()) found.push_back(series.label);
+    }
+    return found;
+  };
+  EXPECT_THAT(labels(), UnorderedElementsAre("plain", "shared & <small>", "worse"));
+  for (PointResult& point : results.points) {
+    if (point.state.label != "worse") continue;
+    for (CurvePoint& place : point.loss) place.y = 100.0;
+  }
+  EXPECT_THAT(labels(), UnorderedElementsAre("plain", "shared & <small>"));
 }
 
 TEST_F(ReportTest, TheFrontHasNothingThatIsLargerAndWorse) {

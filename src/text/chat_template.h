@@ -1,4 +1,6 @@
 // How the messages of a conversation become one text for a model: a YAML file, see configs/chat/.
+// A model is trained on pairs (data/pair_set.h) and asked in a chat (gen/chat.h) in the same
+// tokens.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +53,9 @@ struct ChatTemplate {
   }
 };
 
+// The name under which a checkpoint holds the template that it was trained with.
+inline constexpr char kChatTemplateFile[] = "chat_template.yaml";
+
 // Reads a template, "" = the defaults. Throws ConfigError with the place, and IoError.
 ChatTemplate LoadChatTemplate(const std::string& path);
 
@@ -62,10 +67,22 @@ class ChatEncoder {
   // The token ids of a conversation up to the place at which the assistant speaks next.
   std::vector<int32_t> Encode(const std::vector<ChatMessage>& messages) const;
 
+  // The same for the first message of a conversation, the system's in front of it.
+  std::vector<int32_t> EncodeFirst(const std::string& message) const;
+
+  // What the assistant should then say: the content, behind a blank unless the template's text in
+  // front of it ends with white space or a token, and the end: the suffix up to its first token at
+  // which a chat stops, or if it has none </s>. Requires a tokenizer with an eos_id().
+  std::vector<int32_t> EncodeAnswer(const std::string& content) const;
+
+  // Tokens of the template that are among its stop strings, and those of the vocabulary's end.
+  std::vector<int32_t> StopIds() const;
+
   const ChatTemplate& chat_template() const { return template_; }
 
  private:
   class Text;
+  bool EndsOpen(const std::string& text) const;
   const ChatRole& RoleOf(const std::string& role) const;
 
   ChatTemplate template_;

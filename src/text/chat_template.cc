@@ -1,10 +1,12 @@
-#include "gen/chat_template.h"
+#include "text/chat_template.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
 #include "config/config.h"
-#include "gen/stop_text.h"
+#include "text/stop_text.h"
 
 namespace ckv {
 
@@ -27,8 +29,9 @@ ChatTemplate LoadChatTemplate(const std::string& path) {
 // together.
 class ChatEncoder::Text {
  public:
-  Text(const std::vector<std::string>& pieces, const Tokenizer& tokenizer)
-      : pieces_(pieces), tokenizer_(tokenizer) {}
+  // `inside`: it goes on behind other text.
+  Text(const std::vector<std::string>& pieces, const Tokenizer& tokenizer, bool inside = false)
+      : pieces_(pieces), tokenizer_(tokenizer), has_text_(inside) {}
 
   void AddMessage(const std::string& text) { pending_ += text; }
 
@@ -78,7 +81,7 @@ class ChatEncoder::Text {
   const Tokenizer& tokenizer_;
   std::vector<int32_t> ids_;
   std::string pending_;
-  bool has_text_ = false;
+  bool has_text_;
 };
 
 ChatEncoder::ChatEncoder(ChatTemplate chat_template, const Tokenizer& tokenizer)
@@ -113,6 +116,58 @@ std::vector<int32_t> ChatEncoder::Encode(const std::vector<ChatMessage>& message
   }
   text.AddTemplate(template_.assistant.prefix);
   return text.Take();
+}
+
+std::vector<int32_t> ChatEncoder::EncodeFirst(const std::string& message) const {
+  std::vector<ChatMessage> messages;
+  if (!template_.system_text.empty()) messages.push_back({"system", template_.system_text, {}});
+  messages.push_back({"user", message, {}});
+  return Encode(messages);
+}
+
+// Whether a word that follows the template's text needs a blank.
+bool ChatEncoder::EndsOpen(const std::string& text) const {
+  if (text.empty() || std::string_view(" \n\r\t").find(text.back()) != std::string_view::npos) {
+    return false;
+  }
+  return std::none_of(template_.tokens.begin(), template_.tokens.end(),
+                      [&](const std::string& piece) {
+                        return text.size() >= piece.size() &&
+                               text.compare(text.size() - piece.size(), piece.size(), piece) == 0;
+                      });
+}
+
+std::vector<int32_t> ChatEncoder::EncodeAnswer(const std::string& content) const {
+  CKV_CHECK(tokenizer_.eos_id() >= 0, "an answer without an end");
+  const std::string& prefix = template_.assistant.prefix;
+  Text text(template_.tokens, tokenizer_, /*inside=*/true);
+  text.AddMessage((EndsOpen(prefix.empty() ? template_.user.suffix : prefix) ? " " : "") + content);
+
+  const std::string& suffix = template_.assistant.suffix;
+  const std::vector<int32_t> stops = StopIds();
+  size_t first = std::string::npos;
+  int32_t end = tokenizer_.eos_id();
+  for (const std::string& piece : template_.tokens) {
+    const int32_t id = tokenizer_.PieceToId(piece);
+    const size_t place = suffix.find(piece);
+    if (place >= first || std::find(stops.begin(), stops.end(), id) == stops.end()) continue;
+    first = place;
+    end = id;
+  }
+  if (first != std::string::npos) text.AddTemplate(suffix.substr(0, first));
+  text.AddIds({end});
+  return text.Take();
+}
+
+std::vector<int32_t> ChatEncoder::StopIds() const {
+  std::vector<int32_t> ids;
+  for (const std::string& stop : template_.stop) {
+    const std::vector<std::string>& pieces = template_.tokens;
+    const bool token = std::find(pieces.begin(), pieces.end(), stop) != pieces.end();
+    if (token) ids.push_back(tokenizer_.PieceToId(stop));
+  }
+  if (tokenizer_.eos_id() >= 0) ids.push_back(tokenizer_.eos_id());
+  return ids;
 }
 
 }  // namespace ckv
