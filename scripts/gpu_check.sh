@@ -46,7 +46,7 @@ part() {
   fi
 }
 
-scripts/build.sh gpu -- --target nn_test gen_test model_test train_test ckv
+scripts/build.sh gpu -- --target nn_test gen_test model_test train_test probtrans_test ckv
 
 tests=build/gpu/tests
 ckv=build/gpu/src/app/ckv
