@@ -73,7 +73,7 @@ def read_partial(folder):
     figure, scale = figure_of(config["task"], items[0])
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     valid = [row["valid_" + figure] for row in rows if "valid_" + figure in row]
-    trained = [row for row in rows if "epoch" in row]
+    trained = [row for row in rows if "epoch" in row] or [{"epoch": 0.0, "seconds": 0.0}]
     best = min if figure == "perplexity" else max
     return {
         "task": config["task"],

@@ -175,7 +175,9 @@ void InspectEncoder(const std::string& yaml, const InspectOptions& options) {
   refuse(options.gpus.has_value(), "--gpus");
   const EncoderRun run = LoadEncoderRun(yaml, options.sets);
   int64_t vocabulary = 0;
-  if (IsEncoderFolder(options.model)) {
+  const bool trained = FileExists(JoinPath(options.model, "config.json")) ||
+                       FileExists(JoinPath(options.model, "checkpoints"));
+  if (trained && IsEncoderFolder(options.model)) {
     const Json config = ReadJsonFile(JoinPath(FindModelFolder(options.model), "config.json"));
     vocabulary = config.value("vocab_size", int64_t{0});
   }
