@@ -3,8 +3,8 @@
 #
 # usage: scripts/gpu_check.sh [--quick] [--out FOLDER]
 #
-# Builds the preset gpu (scripts/build.sh), runs the tests with the label gpu, then the kernel tests
-# again under compute-sanitizer (memcheck and racecheck, where it is installed), and prints the
+# Builds the preset gpu (scripts/build.sh), runs the tests that use a GPU and, beside them, the kernel
+# tests under compute-sanitizer (memcheck and racecheck, where it is installed), and prints the
 # tables of `ckv bench generate` and `ckv bench train`. --quick leaves the sanitizer and the
 # training tables out. --out also writes each part's output to a file in FOLDER.
 #
@@ -46,35 +46,66 @@ part() {
   fi
 }
 
-scripts/build.sh gpu -- --target nn_test gen_test model_test train_test probtrans_test ckv
+scripts/build.sh gpu -- --target nn_test gen_test model_test train_test dist_test probtrans_test ckv
 
 tests=build/gpu/tests
 ckv=build/gpu/src/app/ckv
 config=configs/train/1b/vanilla.yaml
 w2='0_20*20_21'
 
-run_tests() {
-  local status=0
-  "$tests/nn/nn_test" --gtest_brief=1 || status=1
-  "$tests/gen/gen_test" --gtest_brief=1 || status=1
-  "$tests/model/model_test" --gtest_brief=1 --gtest_filter='*Gpu*:*Fused*:*InPlace*' || status=1
-  "$tests/train/train_test" --gtest_brief=1 --gtest_filter='*AdamW*' || status=1
+# beside LABEL COMMAND...: starts a command whose output comes when finish_beside collects it. Tests
+# wait for their reference on the CPU most of the time, so they run at once, with few threads each:
+# threads that wait in a loop for a core that another holds make it all ten times slower.
+pids=()
+labels=()
+beside() {
+  labels+=("$1")
+  shift
+  OMP_NUM_THREADS=2 "$@" >"$out/${labels[-1]}.log" 2>&1 &
+  pids+=($!)
+}
+finish_beside() {
+  local i status=0
+  for i in "${!pids[@]}"; do
+    local rc=0
+    wait "${pids[i]}" || rc=$?
+    say "${labels[i]}: exit code $rc"
+    grep -E '^\[  (PASSED|FAILED) |^ERROR|ERROR SUMMARY|RACECHECK SUMMARY' "$out/${labels[i]}.log" || true
+    ((rc == 0)) || { tail -n 40 "$out/${labels[i]}.log" && status=1; }
+  done
   return $status
 }
-part tests run_tests
 
 # Small cases: the sanitizer makes kernels some hundred times slower.
-sanitize() {
-  timeout 150 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/nn/nn_test" --gtest_brief=1 \
-    --gtest_filter='*DecodeAttentionKernelTest.SeesWhatItShouldSee/1:*DecodeAttentionKernel.Gives*:Gpu/DecodeOpsTest.*/0:Gpu/DecodeLinearTest.EveryEpilogueOnce/0:Places/PrefillOpsTest.*/3:Gpu/FusedTest.Norm*/0:Gpu/FusedTest.Gated*/0:Fp8.Rows*OnAGpu'
+sanitize() {  # TOOL TEST FILTER
+  timeout 240 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/$2" --gtest_brief=1 \
+    --gtest_filter="$3"
 }
-if [[ -z $quick ]]; then
-  if command -v compute-sanitizer >/dev/null; then
-    part memcheck sanitize memcheck
-    part racecheck sanitize racecheck
-  else
-    say "compute-sanitizer is not installed: left out"
+small_cases='*DecodeAttentionKernelTest.SeesWhatItShouldSee/1:*DecodeAttentionKernel.Gives*:Gpu/DecodeOpsTest.*/0:Gpu/DecodeLinearTest.EveryEpilogueOnce/0:Gpu/FusedTest.Norm*/0:Gpu/FusedTest.Gated*/0:Fp8.Rows*OnAGpu'
+
+run_tests() {
+  beside nn_test "$tests/nn/nn_test" --gtest_brief=1
+  beside gen_test "$tests/gen/gen_test" --gtest_brief=1
+  beside model_test "$tests/model/model_test" --gtest_brief=1 \
+    --gtest_filter='*Gpu*:*Fused*:*InPlace*'
+  beside train_test "$tests/train/train_test" --gtest_brief=1 --gtest_filter='*AdamW*'
+  beside dist_test "$tests/dist/dist_test" --gtest_brief=1 --gtest_filter='*Gpu*'
+  beside probtrans_test "$tests/probtrans/probtrans_test" --gtest_brief=1 --gtest_filter='*Gpu*'
+  if [[ -z $quick ]] && command -v compute-sanitizer >/dev/null; then
+    beside memcheck sanitize memcheck nn/nn_test "$small_cases:Places/PrefillOpsTest.*/3"
+    beside racecheck sanitize racecheck nn/nn_test "$small_cases"
+    beside racecheck_prefill sanitize racecheck nn/nn_test \
+      'Places/PrefillOpsTest.Norm*/3:Places/PrefillOpsTest.Gate*/3'
+    beside memcheck_pairs sanitize memcheck probtrans/probtrans_test \
+      'Small/PairFormsTest.*Gpu*:RecordedPassesGpu.Dropout*'
+    beside racecheck_pairs sanitize racecheck probtrans/probtrans_test \
+      'Small/PairFormsTest.*Gpu*'
   fi
+  finish_beside
+}
+part tests run_tests
+if [[ -z $quick ]] && ! command -v compute-sanitizer >/dev/null; then
+  say "compute-sanitizer is not installed: left out"
 fi
 
 generate() { "$ckv" bench generate "$config" "$@"; }

@@ -40,7 +40,7 @@ mkdir -p "$pairs"
 "$CKV" data conic "$source_folder/$valid_split.json" --task "$TASK" --out "$pairs/valid.jsonl" \
   --without "$source_folder/$train_split.json"
 if [[ ! -f $pairs/tokenizer.model ]]; then
-  "$CKV" data tokenizer "$pairs/train.txt" --vocab-size 4000 --out "$pairs/tokenizer.model"
+  "$CKV" data tokenizer "$pairs/train.txt" --vocab-size 3000 --out "$pairs/tokenizer.model"
 fi
 
 sets=()

@@ -111,11 +111,29 @@ class SweepRunner {
       for (size_t i = 0; i < points.size(); ++i) order_.push_back(i);
     }
     for (const SweepPoint& point : points) states_.push_back(StateOf(config, point));
+    const auto& stages = config.stages;
+    first_alone_ =
+        static_cast<size_t>(std::find_if(stages.begin(), stages.end(),
+                                         [](const SweepStage& stage) { return stage.alone; }) -
+                            stages.begin() + 1);
   }
 
   SweepCounts Run() {
     WatchSignals();
     MakeDirs(config_.RunsDir());
+    RunPoints();
+    if (first_alone_ <= config_.stages.size()) {
+      alone_ = true;
+      slots_.assign(1, false);
+      elsewhere_.clear();
+      RunPoints();
+    }
+    table_.Clear();
+    return Count();
+  }
+
+ private:
+  void RunPoints() {
     size_t next = 0;
     while (next < order_.size() || !running_.empty()) {
       while (next < order_.size() && running_.size() < slots_.size() && PendingSignal() == 0) {
@@ -128,18 +146,16 @@ class SweepRunner {
         std::this_thread::sleep_for(std::chrono::duration<double>(options_.poll_s));
       }
     }
-    table_.Clear();
-    return Count();
   }
 
- private:
-  // The first stage that is to be run; nullopt: none.
+  // The first stage that is to be run, if its turn is now.
   std::optional<size_t> NextStage(const PointState& state) const {
     for (size_t stage = 0; stage <= config_.stages.size(); ++stage) {
       const StageState* known = state.FindStage(StageName(config_, stage));
-      if (known == nullptr) return stage;
-      if (known->status == StageStatus::kDone) continue;
-      if (IsRetried(known->status) || options_.retry) return stage;
+      if (known != nullptr && known->status == StageStatus::kDone) continue;
+      const bool is_alone = stage >= first_alone_;
+      const bool is_run = known == nullptr || IsRetried(known->status) || options_.retry;
+      if (is_run && is_alone == alone_) return stage;
       return std::nullopt;
     }
     return std::nullopt;
@@ -282,6 +298,8 @@ class SweepRunner {
   std::vector<bool> slots_;
   std::vector<Running> running_;
   std::vector<size_t> elsewhere_;
+  size_t first_alone_ = 0;  // the stage from which on points run one at a time
+  bool alone_ = false;      // whether those have their turn
   bool stopping_ = false;
 };
 

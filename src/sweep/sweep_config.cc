@@ -28,6 +28,7 @@ void SweepStage::Visit(ConfigVisitor& v) {
           "arguments of ckv; {run} is the point's folder, {out} its file <name>.json");
   v.Field("timeout_s", timeout_s, "seconds after which the command is stopped; 0 = none");
   v.Require(timeout_s >= 0, "must be >= 0");
+  v.Field("alone", alone, "whether no other point may run meanwhile: for measurements of speed");
 }
 
 void SweepMetric::Visit(ConfigVisitor& v) {

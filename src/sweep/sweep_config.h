@@ -27,11 +27,14 @@ struct SweepAxis {
   bool random() const { return low.has_value(); }
 };
 
-// A command that is run for each point, after the ones before it have succeeded.
+// A command that is run for each point, after the ones before it have succeeded. One that runs
+// alone, as measurements of speed must, waits until no point has anything else to do; what follows
+// on it then runs alone too.
 struct SweepStage {
   std::string name;
   std::vector<std::string> command;
   int64_t timeout_s = 0;
+  bool alone = false;
 
   void Visit(ConfigVisitor& v);
 };

@@ -28,9 +28,11 @@ for word in "$@"; do
     run.dir=*) run=${word#run.dir=} ;;
     do=*) what=${word#do=} ;;
     after=*) run=${word#after=} what=ok ;;
+    order) order=$run/../../order ;;
   esac
 done
 echo "$1" >> "$run/calls"
+[ -z "$order" ] || { echo "begin $1" >> "$order"; sleep 0.02; echo "end $1" >> "$order"; }
 case $what in
   diverge) echo "error: step 3: the loss is not finite" >&2; exit 5 ;;
   memory) echo "error: CUDA out of memory" >&2; exit 1 ;;
@@ -134,6 +136,31 @@ TEST_F(RunnerTest, StagesFollowEachOtherAndRunAgainWhenTheyChange) {
   config_.stages[0].command.push_back("more");
   RunSweep(config_, points_, options_);
   EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\nbench\neval\nbench\n");
+}
+
+TEST_F(RunnerTest, StagesThatMeasureSpeedRunAlone) {
+  for (const char* what : {"ok", "fail", "ok", "ok"}) AddPoint(what);
+  SweepStage eval;
+  eval.name = "eval";
+  eval.command = {"eval", "after={run}", "order"};
+  SweepStage bench = eval;
+  bench.name = "bench";
+  bench.command = {"bench", "after={run}", "order"};
+  bench.alone = true;
+  SweepStage last = eval;
+  last.name = "last";
+  config_.stages = {eval, bench, last};
+  EXPECT_EQ(RunSweep(config_, points_, options_).done, 3);
+  EXPECT_EQ(Calls(1), 1);  // what failed is not tried again by the same sweep
+  // All points are trained and evaluated before one is measured, and then none overlaps another.
+  const std::string order = ReadFile(dir_.File("order"));
+  const size_t first = order.find("begin bench");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_EQ(std::string(order, 0, first).find("bench"), std::string::npos);
+  EXPECT_EQ(std::string(order, first),
+            "begin bench\nend bench\nbegin eval\nend eval\nbegin bench\nend bench\nbegin eval\nend "
+            "eval\nbegin bench\nend bench\nbegin eval\nend eval\n");
+  EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\neval\n");
 }
 
 TEST_F(RunnerTest, AChangedConfigurationIsAnotherPoint) {
