@@ -46,7 +46,7 @@ part() {
   fi
 }
 
-scripts/build.sh gpu -- --target nn_test gen_test model_test train_test dist_test ckv
+scripts/build.sh gpu -- --target nn_test gen_test model_test train_test dist_test probtrans_test ckv
 
 tests=build/gpu/tests
 ckv=build/gpu/src/app/ckv
@@ -77,9 +77,9 @@ finish_beside() {
 }
 
 # Small cases: the sanitizer makes kernels some hundred times slower.
-sanitize() {
-  timeout 240 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/nn/nn_test" --gtest_brief=1 \
-    --gtest_filter="$2"
+sanitize() {  # TOOL TEST FILTER
+  timeout 240 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/$2" --gtest_brief=1 \
+    --gtest_filter="$3"
 }
 small_cases='*DecodeAttentionKernelTest.SeesWhatItShouldSee/1:*DecodeAttentionKernel.Gives*:Gpu/DecodeOpsTest.*/0:Gpu/DecodeLinearTest.EveryEpilogueOnce/0:Gpu/FusedTest.Norm*/0:Gpu/FusedTest.Gated*/0:Fp8.Rows*OnAGpu'
 
@@ -90,11 +90,16 @@ run_tests() {
     --gtest_filter='*Gpu*:*Fused*:*InPlace*'
   beside train_test "$tests/train/train_test" --gtest_brief=1 --gtest_filter='*AdamW*'
   beside dist_test "$tests/dist/dist_test" --gtest_brief=1 --gtest_filter='*Gpu*'
+  beside probtrans_test "$tests/probtrans/probtrans_test" --gtest_brief=1 --gtest_filter='*Gpu*'
   if [[ -z $quick ]] && command -v compute-sanitizer >/dev/null; then
-    beside memcheck sanitize memcheck "$small_cases:Places/PrefillOpsTest.*/3"
-    beside racecheck sanitize racecheck "$small_cases"
-    beside racecheck_prefill sanitize racecheck \
+    beside memcheck sanitize memcheck nn/nn_test "$small_cases:Places/PrefillOpsTest.*/3"
+    beside racecheck sanitize racecheck nn/nn_test "$small_cases"
+    beside racecheck_prefill sanitize racecheck nn/nn_test \
       'Places/PrefillOpsTest.Norm*/3:Places/PrefillOpsTest.Gate*/3'
+    beside memcheck_pairs sanitize memcheck probtrans/probtrans_test \
+      'Small/PairFormsTest.*Gpu*:RecordedPassesGpu.Dropout*'
+    beside racecheck_pairs sanitize racecheck probtrans/probtrans_test \
+      'Small/PairFormsTest.*Gpu*'
   fi
   finish_beside
 }

@@ -203,7 +203,8 @@ def main():
         step(number)
     wait()
     seconds = time.perf_counter() - start
-    print(json.dumps({"config": args.config, "device": str(device), "steps": args.steps,
+    print(json.dumps({"config": args.config, "what": "PyTorch fp32", "device": str(device),
+                      "steps": args.steps,
                       "sentences_per_second": args.steps * batch / seconds,
                       "step_seconds": seconds / args.steps}))
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Means and deviations of runs over seeds: `table.py RUNS_FOLDER`.
 
-Reads RUNS_FOLDER/<config>-seed<N>/result.json and writes results.json and results.md beside this
-file, the published figures beside ours.
+Reads RUNS_FOLDER/<config>-seed<N>/result.json (or, of runs that a time limit stopped, partial.json
+and metrics.jsonl) and writes results.json and results.md beside this file, the published figures
+beside ours.
 """
 
 import collections
@@ -41,45 +42,101 @@ def spread(values):
     return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
 
 
-def main():
+def figure_of(task, figures):
+    """The figure of a task's table, and its factor: per cent for shares."""
+    name, share = FIGURES[task]
+    return "f1" if "f1" in figures else name, 100.0 if share else 1.0
+
+
+def read_complete(folder):
+    result = json.loads((folder / "result.json").read_text())
+    figure, scale = figure_of(result["task"], result["valid"])
+    return {
+        "task": result["task"],
+        "figure": figure,
+        "scale": scale,
+        "valid": scale * result["valid"][figure],
+        "test": {path: scale * figures[figure] for path, figures in result["test"].items()},
+        "by_kind": list(result["test"].values())[-1].get("by_kind", {}),
+        "encoder_parameters": result["encoder_parameters"],
+        "epochs": result["epochs"],
+        "seconds": result["seconds"],
+        "sentences_per_second": result["sentences_per_second"],
+        "complete": True,
+    }
+
+
+def read_partial(folder):
+    """A run that a time limit stopped: its best weights so far on the test files."""
+    items = json.loads((folder / "partial.json").read_text())
+    config = json.loads((pathlib.Path(items[0]["model"]) / "config.json").read_text())
+    figure, scale = figure_of(config["task"], items[0])
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    valid = [row["valid_" + figure] for row in rows if "valid_" + figure in row]
+    trained = [row for row in rows if "epoch" in row] or [{"epoch": 0.0, "seconds": 0.0}]
+    best = min if figure == "perplexity" else max
+    return {
+        "task": config["task"],
+        "figure": figure,
+        "scale": scale,
+        "valid": scale * best(valid) if valid else float("nan"),
+        "test": {item["data"]: scale * item[figure] for item in items},
+        "by_kind": items[-1].get("by_kind", {}),
+        "encoder_parameters": config["encoder_parameters"],
+        "epochs": trained[-1]["epoch"],
+        "seconds": trained[-1]["seconds"],
+        "sentences_per_second": None,
+        "complete": False,
+    }
+
+
+def read_runs(runs_folder):
     runs = collections.defaultdict(dict)
-    for path in sorted(pathlib.Path(sys.argv[1]).glob("*-seed*/result.json")):
-        match = re.fullmatch(r"(.+)-seed(\d+)", path.parent.name)
-        if match:
-            runs[match[1]][int(match[2])] = json.loads(path.read_text())
+    for folder in sorted(pathlib.Path(runs_folder).glob("*-seed*")):
+        match = re.fullmatch(r"(.+)-seed(\d+)", folder.name)
+        if match and (folder / "result.json").exists():
+            runs[match[1]][int(match[2])] = read_complete(folder)
+        elif match and (folder / "partial.json").exists():
+            runs[match[1]][int(match[2])] = read_partial(folder)
+    return runs
+
+
+def main():
+    runs = read_runs(sys.argv[1])
     if not runs:
-        sys.exit(f"table.py: error: {sys.argv[1]} has no complete runs")
+        sys.exit(f"table.py: error: {sys.argv[1]} has no runs with figures")
     results, rows, kinds = {}, [], []
     for name, by_seed in sorted(runs.items()):
-        first = next(iter(by_seed.values()))
-        figure, share = FIGURES[first["task"]]
-        if "f1" in first["valid"]:
-            figure = "f1"
-        scale = 100.0 if share else 1.0
-
-        def of(split, key=figure):
-            found = [r["valid"] if split == "valid" else r["test"][split] for r in by_seed.values()]
-            return [scale * one[key] for one in found]
-
-        last = list(first.get("test", {"valid": None}))[-1]
+        all_runs = list(by_seed.values())
+        first = all_runs[0]
+        tests = {path: [run["test"][path] for run in all_runs] for path in first["test"]}
+        stopped = sum(not run["complete"] for run in all_runs)
+        speeds = [run["sentences_per_second"] for run in all_runs if run["complete"]]
+        epochs = statistics.mean(run["epochs"] for run in all_runs)
         rows.append(
-            f"| {name} | {figure} | {len(by_seed)} | {spread(of('valid'))} | {spread(of(last))} "
+            f"| {name} | {first['figure']} | {len(by_seed)} "
+            f"| {epochs:.0f}{f' ({stopped} stopped)' if stopped else ''} "
+            f"| {spread([run['valid'] for run in all_runs])} | {spread(list(tests.values())[-1])} "
             f"| {PUBLISHED.get(name, '–')} | {first['encoder_parameters']:,} "
-            f"| {statistics.mean(r['sentences_per_second'] for r in by_seed.values()):.0f} |"
+            f"| {f'{statistics.mean(speeds):.0f}' if speeds else '–'} |"
         )
         results[name] = {
-            "figure": figure,
+            "figure": first["figure"],
             "seeds": sorted(by_seed),
-            "valid": of("valid"),
-            "test": {split: of(split) for split in first.get("test", {})},
+            "complete": [by_seed[seed]["complete"] for seed in sorted(by_seed)],
+            "epochs": [by_seed[seed]["epochs"] for seed in sorted(by_seed)],
+            "seconds": [by_seed[seed]["seconds"] for seed in sorted(by_seed)],
+            "valid": [by_seed[seed]["valid"] for seed in sorted(by_seed)],
+            "test": tests,
         }
-        if first["task"] == "cogs":
-            every = [r["test"][last]["by_kind"] for r in by_seed.values()]
-            results[name]["by_kind"] = {k: [100.0 * one[k] for one in every] for k in every[0]}
+        if first["by_kind"]:
+            results[name]["by_kind"] = {
+                kind: [100.0 * run["by_kind"][kind] for run in all_runs] for kind in first["by_kind"]
+            }
             kinds.append((name, results[name]["by_kind"]))
     text = (
-        "| config | figure | seeds | valid | test | published | encoder parameters "
-        "| sentences/s |\n|---|---|---:|---:|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n"
+        "| config | figure | seeds | epochs | valid | test | published | encoder parameters "
+        "| sentences/s |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n"
     )
     for name, by_kind in kinds:
         text += f"\n{name}, kinds of generalisation:\n\n| kind | right, % |\n|---|---:|\n"

@@ -9,8 +9,10 @@ namespace ckv {
 
 struct ArcPicture {
   std::vector<std::string> words;
-  std::vector<int64_t> heads;       // index of each word's head; -1 = the root; -2 = no arc
-  std::vector<double> probability;  // of each word's arc, which its line shows by its darkness
+  std::vector<int64_t> heads;  // index of each word's head; -1 = the root; -2 = no arc
+  // Of each word's arc, which its line shows by its darkness; below 0: it has none, and the line is
+  // dashed.
+  std::vector<double> probability;
   std::string title;
 };
 

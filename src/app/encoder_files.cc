@@ -123,6 +123,7 @@ std::vector<Sentence> ReadInputSentences(const std::string& path, const EncoderR
   format.classes = "all";
   format.split_sentences = false;
   format.max_words = 0;
+  format.shuffle_words = false;
   if (!path.empty() && path != "-") return ReadSentences(path, format);
   std::vector<Sentence> sentences;
   int64_t number = 0;

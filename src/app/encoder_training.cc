@@ -89,6 +89,12 @@ std::vector<LabelSet> EncoderTraining::MakeLabels() const {
   for (size_t head = 0; head < heads.size(); ++head) {
     labels.push_back(LabelSet::Collect(heads[head], train_sentences_, head));
   }
+  if (labels.size() == 1 && labels[0].size() == 1) {
+    throw FormatError(run_.data.train.front(), "",
+                      Str("has the ", heads[0], " '", labels[0].label(0),
+                          "' everywhere: there is nothing to learn",
+                          run_.data.format.format == "conllu" ? " (another data.column?)" : ""));
+  }
   return labels;
 }
 

@@ -7,8 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/encoder_files.h"
+#include "app/encoder_run.h"
+#include "app/inspect_encoder.h"
 #include "app/inspect_gpus.h"
 #include "app/inspect_report.h"
+#include "app/load_model.h"
 #include "app/output.h"
 #include "app/train_run.h"
 #include "base/error.h"
@@ -149,6 +153,42 @@ FoundModel FromSharing(const InspectOptions& options) {
   return found;
 }
 
+// The YAML file that says that a path is an encoder's; empty: it is none. A checkpoint of an
+// encoder holds its run's.
+std::string EncoderConfigOf(const std::string& path, const std::vector<std::string>& sets) {
+  std::string yaml = path;
+  if (IsDirectory(path)) {
+    const std::string own = JoinPath(path, "config.yaml");
+    if (!FileExists(own)) return "";
+    yaml = own;
+  } else if (path.size() > 5 && path.substr(path.size() - 5) == ".json") {
+    return "";
+  }
+  return IsEncoderRun(yaml, sets) ? yaml : "";
+}
+
+void InspectEncoder(const std::string& yaml, const InspectOptions& options) {
+  const auto refuse = [](bool given, const char* name) {
+    if (given) throw ConfigError(name, "is for decoders, and this is an encoder");
+  };
+  refuse(options.forward_passes.has_value(), "--forward-passes");
+  refuse(options.backward_passes.has_value(), "--backward-passes");
+  refuse(options.gpus.has_value(), "--gpus");
+  const EncoderRun run = LoadEncoderRun(yaml, options.sets);
+  int64_t vocabulary = 0;
+  const bool trained = FileExists(JoinPath(options.model, "config.json")) ||
+                       FileExists(JoinPath(options.model, "checkpoints"));
+  if (trained && IsEncoderFolder(options.model)) {
+    const Json config = ReadJsonFile(JoinPath(FindModelFolder(options.model), "config.json"));
+    vocabulary = config.value("vocab_size", int64_t{0});
+  }
+  constexpr int64_t kUsualWords = 20;
+  const OrderedJson json =
+      InspectEncoderJson(run, vocabulary, options.seq_len.value_or(kUsualWords));
+  if (!options.svg.empty()) WriteFileAtomically(options.svg, FactorGraphSvg(run, options.title));
+  options.output.Print(json, InspectEncoderText(run, json, options.ascii));
+}
+
 void InspectByOptions(InspectOptions& options) {
   if (options.model.empty() == options.sharing.empty()) {
     throw ConfigError("", options.model.empty()
@@ -157,6 +197,10 @@ void InspectByOptions(InspectOptions& options) {
   }
   if (options.model.empty() && !options.sets.empty()) {
     throw ConfigError("--set", "changes a YAML file, but none is named");
+  }
+  if (!options.model.empty()) {
+    const std::string yaml = EncoderConfigOf(options.model, options.sets);
+    if (!yaml.empty()) return InspectEncoder(yaml, options);
   }
   FoundModel found =
       options.sharing.empty() ? FromPath(options.model, options.sets) : FromSharing(options);
@@ -237,8 +281,9 @@ void AddClusterOptions(CLI::App& command, InspectOptions& options) {
 
 void AddInspectCommand(CLI::App& program) {
   const auto options = std::make_shared<InspectOptions>();
-  CLI::App* command =
-      program.add_subcommand("inspect", "Show who reads whose keys and values, and what it costs");
+  CLI::App* command = program.add_subcommand(
+      "inspect",
+      "Show who reads whose keys and values, or an encoder's random field, and what it costs");
   command
       ->add_option("MODEL", options->model,
                    "YAML file of a run, folder of a run, or checkpoint (ours or Hugging Face's)")
@@ -255,7 +300,8 @@ void AddInspectCommand(CLI::App& program) {
   command->add_option("--backward-passes", options->backward_passes,
                       "Passes with gradient (default: the model's, else 2)");
   command->add_option("--seq-len", options->seq_len,
-                      "Tokens of a sequence (default: the config's data.seq_len, else 1024)");
+                      "Tokens of a sequence (default: the config's data.seq_len, else 1024); an "
+                      "encoder's words of a sentence (default 20)");
   command->add_option("--batch", options->use.batch, "Sequences that are decoded together")
       ->capture_default_str();
   command->add_option("--memory-gb", options->use.memory_gb, "Memory of the device, 1e9 bytes each")

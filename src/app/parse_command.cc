@@ -34,9 +34,14 @@ struct Structure {
   std::vector<int64_t> tree;               // -1 = root
 };
 
+// Below 0: none, for the root of a tree where the model has no root node.
 double ArcProbability(const Structure& s, size_t child, int64_t head) {
   if (head >= 0) return s.probs[child][static_cast<size_t>(head)];
-  return s.root_probs.empty() ? 1.0 : s.root_probs[child];
+  return s.root_probs.empty() ? -1.0 : s.root_probs[child];
+}
+
+std::string ProbabilityText(double probability, int digits) {
+  return probability < 0.0 ? "-" : Fixed(probability, digits);
 }
 
 Structure MakeStructure(std::string name, const Tensor& probs, bool root) {
@@ -109,9 +114,9 @@ std::string HeadName(const Sentence& sentence, int64_t head) {
 std::string StructureText(const Sentence& sentence, const Structure& s) {
   std::string text = "# " + s.name + "\n";
   for (size_t i = 0; i < sentence.words.size(); ++i) {
-    text +=
-        Str(i + 1, "\t", sentence.words[i], "\t", HeadName(sentence, s.best[i]), "\t",
-            Fixed(ArcProbability(s, i, s.best[i]), 3), "\t", HeadName(sentence, s.tree[i]), "\n");
+    text += Str(i + 1, "\t", sentence.words[i], "\t", HeadName(sentence, s.best[i]), "\t",
+                ProbabilityText(ArcProbability(s, i, s.best[i]), 3), "\t",
+                HeadName(sentence, s.tree[i]), "\n");
   }
   return text + "\n";
 }
@@ -122,12 +127,13 @@ std::string StructureConllu(const Sentence& sentence, const Structure& s, bool t
   text += "\n";
   for (size_t i = 0; i < sentence.words.size(); ++i) {
     const int64_t head = trees ? s.tree[i] : s.best[i];
+    const double probability = ArcProbability(s, i, head);
     const std::string number = head == -2 ? "_" : std::to_string(head + 1);
     text += Str(i + 1, "\t", sentence.words[i], "\t_\t_\t_\t_\t", number, "\t",
                 head == -1   ? "root"
                 : head == -2 ? "_"
                              : "dep",
-                "\t_\tProb=", Fixed(ArcProbability(s, i, head), 4), "\n");
+                "\t_\t", probability < 0.0 ? "_" : "Prob=" + Fixed(probability, 4), "\n");
   }
   return text + "\n";
 }
@@ -138,19 +144,21 @@ OrderedJson StructureJson(const Structure& s) {
   for (size_t i = 0; i < s.best.size(); ++i) {
     heads.push_back(s.best[i] == -2 ? OrderedJson(nullptr) : OrderedJson(s.best[i] + 1));
     tree.push_back(s.tree[i] + 1);
-    probabilities.push_back(ArcProbability(s, i, s.best[i]));
+    const double probability = ArcProbability(s, i, s.best[i]);
+    probabilities.push_back(probability < 0.0 ? OrderedJson(nullptr) : OrderedJson(probability));
   }
   return {{"name", s.name}, {"heads", heads}, {"probabilities", probabilities}, {"tree", tree}};
 }
 
-ArcPicture StructurePicture(const Sentence& sentence, const Structure& s, bool trees) {
+ArcPicture StructurePicture(const Sentence& sentence, size_t number, const Structure& s,
+                            bool trees) {
   ArcPicture picture;
   picture.words = sentence.words;
   picture.heads = trees ? s.tree : s.best;
   for (size_t i = 0; i < picture.heads.size(); ++i) {
     picture.probability.push_back(ArcProbability(s, i, picture.heads[i]));
   }
-  picture.title = s.name;
+  picture.title = Str("sentence ", number, ", ", s.name, trees ? ", tree" : ", likeliest heads");
   return picture;
 }
 
@@ -173,7 +181,7 @@ void ParseByOptions(const ParseOptions& options) {
       if (options.format == "text") text += StructureText(sentence, s);
       if (options.format == "conllu") text += StructureConllu(sentence, s, !options.no_tree);
       if (options.format == "svg")
-        pictures.push_back(StructurePicture(sentence, s, !options.no_tree));
+        pictures.push_back(StructurePicture(sentence, json.size() + 1, s, !options.no_tree));
     }
     json.push_back(std::move(item));
   }

@@ -93,6 +93,7 @@ void ReadClassTable(const std::string& path, const SentenceFormat& format,
                     const EmitSentence& emit) {
   bool started = false;
   size_t text = 0, label = 0;
+  std::string header_label;  // where columns have numbers, so that the header is not known by name
   ForEachLine(path, [&](std::string_view line, int64_t number) {
     const std::vector<std::string> fields = SplitAt(line, '\t');
     if (!started) {
@@ -100,13 +101,23 @@ void ReadClassTable(const std::string& path, const SentenceFormat& format,
       const std::vector<std::string> header = format.header ? fields : std::vector<std::string>();
       text = FindColumn(format.text_column, header, "text_column", path);
       label = FindColumn(format.label_column, header, "label_column", path);
+      if (format.header && label < fields.size() && fields[label] != format.label_column) {
+        header_label = fields[label];
+      }
       if (format.header) return;
     }
     if (line.empty()) return;
     if (fields.size() <= std::max(text, label)) {
       throw FormatError(path, Str("line ", number),
-                        Str("has ", fields.size(), " columns, but text and label are in columns ",
-                            text, " and ", label));
+                        Str("has ", fields.size(), fields.size() == 1 ? " column" : " columns",
+                            " between tabs, but text and label are in columns ", text, " and ",
+                            label, ", counted from 0"));
+    }
+    if (fields[label].empty()) throw FormatError(path, Str("line ", number), "has no label");
+    if (!header_label.empty() && fields[label] == header_label) {
+      throw FormatError(path, Str("line ", number),
+                        Str("has the label '", header_label,
+                            "' of line 1, which is no header then (data.header: false)"));
     }
     Sentence sentence;
     sentence.words = SplitWords(fields[text]);

@@ -31,6 +31,10 @@ class CogsConverter {
   }
 
   Sentence Convert() {
+    for (const std::string& word : result_.words) {
+      // Words are counted by their blanks.
+      if (word.empty()) Fail("has an empty sentence, or blanks that do not stand between words");
+    }
     static const std::set<std::string> kNoNames = {"A", "An", "The", "TV"};
     for (size_t i = 0; i < result_.words.size(); ++i) {
       const std::string& word = result_.words[i];
@@ -196,13 +200,14 @@ void ReadCogs(const std::string& path, const EmitSentence& emit) {
     if (line.empty()) return;
     const std::vector<std::string> fields = SplitAt(line, '\t');
     const std::string where = Str("line ", number);
-    if (fields.size() != 3) {
-      throw FormatError(
-          path, where,
-          Str("has ", fields.size(), " columns, but COGS has 3: sentence, logical form, kind"));
+    if (fields.size() != 2 && fields.size() != 3) {
+      throw FormatError(path, where,
+                        Str("has ", fields.size(), fields.size() == 1 ? " column" : " columns",
+                            " between tabs, but COGS has sentence, logical form and, if known, "
+                            "kind"));
     }
     Sentence sentence = CogsSentence(fields[0], fields[1], path, where);
-    sentence.kind = fields[2];
+    if (fields.size() == 3) sentence.kind = fields[2];
     emit(std::move(sentence));
   });
 }

@@ -48,13 +48,15 @@ void ReadConllu(const std::string& path, const SentenceFormat& format, const Emi
     const std::vector<std::string> fields = SplitAt(line, '\t');
     if (fields.size() != kConlluColumns) {
       throw FormatError(path, Str("line ", number),
-                        Str("has ", fields.size(), " columns, but CoNLL-U has ", kConlluColumns));
+                        Str("has ", fields.size(), fields.size() == 1 ? " column" : " columns",
+                            ", but CoNLL-U has ", kConlluColumns, " between tabs"));
     }
     if (IsSpecialId(fields[0])) return;
     if (!IsPlainId(fields[0])) {
       throw FormatError(path, Str("line ", number),
                         Str("'", fields[0], "' is no id of a CoNLL-U token"));
     }
+    if (fields[1].empty()) throw FormatError(path, Str("line ", number), "has no word form");
     sentence.words.push_back(fields[1]);
     sentence.labels[0].push_back(fields[column]);
   });

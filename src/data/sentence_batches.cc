@@ -54,6 +54,51 @@ std::vector<std::vector<BatchRow>> CutRows(const std::vector<EncodedSentence>& d
   return groups;
 }
 
+int64_t RoundUp(int64_t number, int64_t unit) { return (number + unit - 1) / unit * unit; }
+
+// The lengths that batches of few shapes have: steps of about an eighth.
+int64_t ColumnsFor(int64_t length) {
+  int64_t unit = 4;
+  while (unit * 8 < length) unit *= 2;
+  return RoundUp(std::max<int64_t>(length, 1), unit);
+}
+
+// Rows sorted by length, cut into batches of few shapes at the smallest cost: the cells, and for
+// each batch what as many launches cost as it takes.
+std::vector<std::vector<BatchRow>> CutFixedShapes(const std::vector<EncodedSentence>& data,
+                                                  std::vector<BatchRow> rows,
+                                                  const SentenceBatchOptions& options) {
+  constexpr int64_t kCellsOfLaunches = 1024;
+  std::stable_sort(rows.begin(), rows.end(), [&](const BatchRow& a, const BatchRow& b) {
+    return LengthOf(data, a) < LengthOf(data, b);
+  });
+  const auto total = static_cast<int64_t>(rows.size()), unit = options.row_unit;
+  const int64_t units = RoundUp(total, unit) / unit;
+  // best[u]: cost of the first u units; from[u]: where the last batch of them begins.
+  std::vector<int64_t> best(static_cast<size_t>(units + 1), 0), from(best.size(), 0);
+  for (int64_t end = 1; end <= units; ++end) {
+    const BatchRow& longest = rows[static_cast<size_t>(std::min(end * unit, total) - 1)];
+    const int64_t columns = ColumnsFor(LengthOf(data, longest));
+    int64_t& cost = best[static_cast<size_t>(end)];
+    cost = INT64_MAX;
+    for (int64_t begin = end - 1; begin >= 0; --begin) {
+      const int64_t cells = (end - begin) * unit * columns;
+      if (cells > options.max_cells && begin < end - 1) break;
+      const int64_t all = best[static_cast<size_t>(begin)] + cells + kCellsOfLaunches;
+      if (all >= cost) continue;
+      cost = all;
+      from[static_cast<size_t>(end)] = begin;
+    }
+  }
+  std::vector<std::vector<BatchRow>> groups;
+  for (int64_t end = units; end > 0; end = from[static_cast<size_t>(end)]) {
+    const auto begin = rows.begin() + from[static_cast<size_t>(end)] * unit;
+    groups.emplace_back(begin, rows.begin() + std::min(end * unit, total));
+  }
+  std::reverse(groups.begin(), groups.end());
+  return groups;
+}
+
 class BatchBuilder {
  public:
   BatchBuilder(const std::vector<EncodedSentence>& data, const SentenceBatchOptions& options)
@@ -80,24 +125,42 @@ class BatchBuilder {
       rows.push_back(std::move(row));
     }
     std::vector<SentenceBatch> batches;
-    for (const std::vector<BatchRow>& group : CutRows(data_, std::move(rows), options_)) {
-      batches.push_back(Pad(group));
-    }
+    const auto groups = options_.row_unit > 0 ? CutFixedShapes(data_, std::move(rows), options_)
+                                              : CutRows(data_, std::move(rows), options_);
+    for (const std::vector<BatchRow>& group : groups) batches.push_back(Pad(group));
     return batches;
   }
 
  private:
   SentenceBatch Pad(const std::vector<BatchRow>& group) const {
     SentenceBatch batch;
-    batch.rows = static_cast<int64_t>(group.size());
+    const auto sentences = static_cast<int64_t>(group.size());
+    const bool fixed = options_.row_unit > 0;
+    batch.rows = fixed ? RoundUp(sentences, options_.row_unit) : sentences;
     for (const BatchRow& row : group) batch.cols = std::max(batch.cols, LengthOf(data_, row));
+    if (fixed) batch.cols = ColumnsFor(batch.cols);
     batch.ids.assign(static_cast<size_t>(batch.rows * batch.cols), 0);
     const size_t heads = options_.task == SentenceTask::kMasked
                              ? 1
                              : data_[static_cast<size_t>(group[0].sentence)].labels.size();
     batch.targets.resize(heads);
-    for (int64_t r = 0; r < batch.rows; ++r) AddRow(group[static_cast<size_t>(r)], r, &batch);
+    for (int64_t r = 0; r < sentences; ++r) AddRow(group[static_cast<size_t>(r)], r, &batch);
+    if (fixed) AddSurplus(&batch);
     return batch;
+  }
+
+  void AddSurplus(SentenceBatch* batch) const {
+    batch->lengths.resize(static_cast<size_t>(batch->rows), 0);
+    int64_t count = batch->rows * (options_.task == SentenceTask::kSentences ? 1 : batch->cols);
+    if (options_.task == SentenceTask::kMasked) {
+      // Most scores of the vocabulary would be for nothing.
+      const int64_t unit = std::max<int64_t>(count / 16, 1);
+      count = std::max(RoundUp(static_cast<int64_t>(batch->positions.size()), unit), unit);
+    }
+    const auto size = static_cast<size_t>(count);
+    batch->positions.resize(size, 0);
+    batch->weights.resize(size, 0.0);
+    for (std::vector<int64_t>& targets : batch->targets) targets.resize(size, kIgnoreTarget);
   }
 
   void AddRow(const BatchRow& row, int64_t r, SentenceBatch* batch) const {

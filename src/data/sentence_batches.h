@@ -28,7 +28,7 @@ struct SentenceBatch {
   int64_t cols = 0;
   std::vector<int64_t> ids;        // [rows * cols]
   std::vector<int64_t> lengths;    // [rows]
-  std::vector<int64_t> sentences;  // [rows]: place in the data
+  std::vector<int64_t> sentences;  // [rows, surplus ones left out]: place in the data
   // What counts: rows * cols positions, or rows of whole sentences; and the targets of each head.
   std::vector<int64_t> positions;             // [N]
   std::vector<std::vector<int64_t>> targets;  // [heads][N]; kIgnoreTarget for classes not known
@@ -42,6 +42,11 @@ struct SentenceBatchOptions {
   int64_t mask_id = 0;          // kMasked
   int64_t max_cells = 1 << 20;  // rows * cols of what is run at once
   bool by_length = false;       // sort by length and cut where padding would be wasteful
+  // Above 0: batches of few different shapes, for work that is recorded by shape. Rows come in
+  // multiples of this, columns and masked words in steps of growing size; sentences are sorted by
+  // length and cut where it pays. Surplus rows are sentences without words; surplus positions are
+  // word 0 with target kIgnoreTarget and weight 0.
+  int64_t row_unit = 0;
 };
 
 // The sentences `members` of `data`, in order, as one or several batches to run. `draw` is the

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "data/byte_stream.h"
 #include "data/spans.h"
 #include "text/utf8.h"
@@ -40,6 +41,18 @@ bool ToPolarity(Sentence* sentence, const std::string& path) {
   return true;
 }
 
+// The order depends on the sentence's place in the file alone.
+void ShuffleWords(uint64_t place, Sentence* sentence) {
+  Random random(place + 0x5aff1e);
+  for (size_t i = sentence->words.size(); i > 1; --i) {
+    const auto other = static_cast<size_t>(random.Below(i));
+    std::swap(sentence->words[i - 1], sentence->words[other]);
+    for (std::vector<std::string>& labels : sentence->labels) {
+      if (labels.size() == sentence->words.size()) std::swap(labels[i - 1], labels[other]);
+    }
+  }
+}
+
 }  // namespace
 
 void SentenceFormat::Visit(ConfigVisitor& v) {
@@ -64,6 +77,8 @@ void SentenceFormat::Visit(ConfigVisitor& v) {
   v.Field("unescape_brackets", unescape_brackets, "-LRB- becomes (, and so on");
   v.Field("max_words", max_words, "text: longer sentences are cut into pieces; 0 = never");
   v.Require(max_words >= 0, "must be >= 0");
+  v.Field("shuffle_words", shuffle_words,
+          "each sentence's words in an order by chance, labels with them: what does order tell?");
 }
 
 std::vector<std::string> SentenceFormat::Heads() const {
@@ -139,6 +154,7 @@ std::vector<Sentence> ReadSentences(const std::string& path, const SentenceForma
     }
     if (format.classes == "polarity" && format.format == "trees" && !ToPolarity(&sentence, path))
       return;
+    if (format.shuffle_words) ShuffleWords(sentences.size(), &sentence);
     sentences.push_back(std::move(sentence));
   };
   if (format.format == "conllu") ReadConllu(path, format, emit);

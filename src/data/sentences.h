@@ -33,6 +33,7 @@ struct SentenceFormat {
   bool lowercase = false;
   bool unescape_brackets = false;
   int64_t max_words = 0;
+  bool shuffle_words = false;
 
   void Visit(ConfigVisitor& v);
 

@@ -62,13 +62,16 @@ void ProbTransConfig::Visit(ConfigVisitor& v) {
   v.Choice("normaliser", normaliser, {"softmax", "relu"}, "from scores to distributions");
   v.Field("root_labels", root_labels, "labels of a root node for whole sentences; 0 = no root");
   v.Require(root_labels >= 0, "must be >= 0");
+  v.Field("root_rank", root_rank, "rank of the root's scores; 0 = not factored");
+  v.Require(root_rank >= 0 && (root_rank == 0 || root_labels > 0),
+            "must be >= 0, and 0 without a root");
   v.Section("globals", globals, "global features as further heads");
   v.Field("child_messages", child_messages, "words hear from their children, not their heads only");
   v.Field("probabilities", probabilities, "give distributions instead of scores");
   v.Field("projection", projection, "a feed-forward block after the last iteration");
   v.Field("dropout", dropout, "of head distributions and label scores in training");
   v.Require(dropout >= 0 && dropout < 1, "must be from 0 to below 1");
-  v.Choice("pairs", pairs, {"auto", "dense", "band", "gather"},
+  v.Choice("pairs", pairs, {"auto", "dense", "band", "gather", "fused"},
            "how pair terms are computed; all give the same");
 }
 
@@ -96,7 +99,7 @@ int64_t ProbTransConfig::NumParameters() const {
   if (factor == "uv") count = 2 * bins * labels * rank * channels;
   if (factor == "uvw") count = bins * rank * (2 * labels + channels);
   if (mixture) count += Bins().size() * distance_tensors;
-  count += labels * root_labels * channels;
+  count += (root_rank > 0 ? root_rank * (labels + root_labels) : labels * root_labels) * channels;
   const int64_t pieces =
       globals.rank > 0 ? globals.rank * (globals.count + labels) : globals.count * labels;
   count += pieces * GlobalChannels();

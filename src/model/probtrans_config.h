@@ -47,6 +47,7 @@ struct ProbTransConfig {
   std::string normaliser = "softmax";
 
   int64_t root_labels = 0;
+  int64_t root_rank = 0;
   GlobalsConfig globals;
   bool child_messages = true;
   bool probabilities = false;

@@ -10,7 +10,8 @@
 namespace ckv {
 namespace {
 
-constexpr size_t kMaxLayouts = 512;
+// Layouts of sentences up to this length are kept, about 64 MB of them with eight bins.
+constexpr int64_t kLongestKept = 256;
 
 // [B, n, d] -> [B, h, n]: sum_a q(a) x[b, a, c]
 Tensor ByChannelScores(const Tensor& q, const Tensor& x) { return at::bmm(q, x).transpose(1, 2); }
@@ -47,7 +48,10 @@ MeanFieldEncoder::MeanFieldEncoder(const ProbTransConfig& config)
   const auto add = [this](const char* name, at::IntArrayRef shape) {
     return register_parameter(name, at::zeros(shape));
   };
-  if (config_.root_labels > 0) {
+  if (config_.root_rank > 0) {
+    root_left_ = add("U_root", {d, config_.root_rank, config_.channels});
+    root_right_ = add("V_root", {config_.root_labels, config_.root_rank, config_.channels});
+  } else if (config_.root_labels > 0) {
     root_ = add("root_ternary", {d, config_.root_labels, config_.channels});
   }
   const GlobalsConfig& globals = config_.globals;
@@ -70,6 +74,11 @@ void MeanFieldEncoder::InitializeWeights(at::Generator generator) {
   factor_->Initialize(generator);
   const double width = static_cast<double>(config_.labels);
   if (root_.defined()) root_.normal_(0.0, 1.0, generator);
+  if (root_left_.defined()) {
+    const double deviation = 1.0 / std::sqrt(static_cast<double>(config_.root_rank));
+    root_left_.normal_(0.0, deviation, generator);
+    root_right_.normal_(0.0, deviation, generator);
+  }
   if (globals_.defined()) globals_.normal_(0.0, 1.0 / std::sqrt(width), generator);
   if (globals_left_.defined()) {
     const double deviation = 1.0 / std::sqrt(width * static_cast<double>(config_.globals.rank));
@@ -123,6 +132,11 @@ Tensor MeanFieldEncoder::Drop(const Tensor& x) const {
   return config_.dropout > 0.0 && is_training() ? at::dropout(x, config_.dropout, true) : x;
 }
 
+Tensor MeanFieldEncoder::Root() const {
+  if (!root_left_.defined()) return root_;
+  return at::einsum("alc,rlc->arc", {root_left_, root_right_});
+}
+
 Tensor MeanFieldEncoder::Globals() const {
   if (!globals_left_.defined()) return globals_;
   return at::einsum("glc,alc->gac", {globals_left_, globals_right_});
@@ -130,15 +144,13 @@ Tensor MeanFieldEncoder::Globals() const {
 
 std::shared_ptr<const PairLayout> MeanFieldEncoder::Layout(int64_t words,
                                                            const at::Device& device) {
+  if (words > kLongestKept) return MakePairLayout(bins_, words, device);
   auto& layout = layouts_[{words, device.str()}];
-  if (layout == nullptr) {
-    layout = MakePairLayout(bins_, words, device);
-    const auto kept = layout;
-    if (layouts_.size() > kMaxLayouts) layouts_.clear();
-    return kept;
-  }
+  if (layout == nullptr) layout = MakePairLayout(bins_, words, device);
   return layout;
 }
+
+int64_t MeanFieldEncoder::LongestRecorded() const { return kLongestKept; }
 
 MeanFieldEncoder::Call MeanFieldEncoder::Begin(const Tensor& unary, const Tensor& mask) {
   CKV_CHECK(unary.dim() == 3 && unary.size(2) == config_.labels && mask.dim() == 2 &&
@@ -150,16 +162,16 @@ MeanFieldEncoder::Call MeanFieldEncoder::Begin(const Tensor& unary, const Tensor
   call.words = is_word.unsqueeze(2).to(unary.scalar_type());
   call.unary = unary * call.words;
   call.layout = Layout(n, unary.device());
-  call.form = ChoosePairForm(config_.pairs, n, unary.device());
   call.factor = factor_->Prepare(*call.layout);
+  call.form = ChoosePairForm(config_.pairs, n, call.unary, call.factor.child_matrix.defined());
   call.factor.bf16 = bf16_products_;
-  call.factor.by_bin = call.form != PairForm::kGather;
-  call.root = root_;
+  call.factor.by_bin = call.form == PairForm::kDense || call.form == PairForm::kBand;
+  call.root = Root();
   call.globals = Globals();
 
   const Tensor other = at::eye(n, mask.options().dtype(at::kBool)).logical_not();
   std::vector<Tensor> columns = {is_word.unsqueeze(1) & is_word.unsqueeze(2) & other};
-  if (root_.defined()) {
+  if (call.root.defined()) {
     columns.insert(columns.begin(), is_word.unsqueeze(2));
     call.first_word = 1;
   }

@@ -36,6 +36,7 @@ class MeanFieldEncoder : public SentenceEncoder {
   Tensor ScoreNorm() const override { return factor_->Norm(); }
   void InitializeWeights(at::Generator generator) override;
   double MultiplyAddsPerWord(int64_t words) const override;
+  int64_t LongestRecorded() const override;
 
   const ProbTransConfig& config() const { return config_; }
   const TernaryFactor& factor() const { return *factor_; }
@@ -58,13 +59,15 @@ class MeanFieldEncoder : public SentenceEncoder {
   Tensor Normalise(const Tensor& scores) const;
   Tensor NormaliseAdmissible(const Tensor& scores, const Tensor& admissible) const;
   Tensor Drop(const Tensor& x) const;
+  Tensor Root() const;  // [d, root labels, h]; undefined without one
   Tensor Globals() const;
   std::shared_ptr<const PairLayout> Layout(int64_t words, const at::Device& device);
 
   ProbTransConfig config_;
   DistanceBins bins_;
   std::unique_ptr<TernaryFactor> factor_;
-  Tensor root_;                          // [d, root labels, h]
+  Tensor root_;                          // [d, root labels, h], or
+  Tensor root_left_, root_right_;        // [d, r, h], [root labels, r, h]
   Tensor globals_;                       // [m, d, channels], or
   Tensor globals_left_, globals_right_;  // [m, r, channels], [d, r, channels]
   Tensor inner_weight_, inner_bias_, outer_weight_, outer_bias_;

@@ -35,7 +35,7 @@ class MixedFactor : public TernaryFactor {
 
   static Tensor Present(const Tensor& slices, const PairLayout& layout) {
     if (layout.num_bins() == slices.size(0)) return slices;
-    return slices.index_select(0, at::tensor(layout.ids, at::kLong).to(slices.device()));
+    return slices.index_select(0, layout.id_tensor);
   }
 
   PreparedFactor Start(const PairLayout& layout, int64_t rank) const {

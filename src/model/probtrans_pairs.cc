@@ -1,5 +1,7 @@
 #include "model/probtrans_pairs.h"
 
+#include <algorithm>
+
 #include <torch/torch.h>
 
 #include "base/error.h"
@@ -19,6 +21,8 @@ const PairKernel& KernelOf(int64_t form) {
       return kBandPairs;
     case PairForm::kGather:
       return kGatherPairs;
+    case PairForm::kFused:
+      return kFusedPairs;
   }
   throw InternalError("no such form of pair terms");
 }
@@ -91,6 +95,31 @@ class PairSumsNode : public torch::autograd::Function<PairSumsNode> {
 
 }  // namespace
 
+namespace {
+
+// Offsets from the child that bins hold, by bin and by offset.
+PairTables TablesOf(const PairLayout& layout, const at::Device& device) {
+  const int64_t n = layout.words, longest = n - 1;
+  const Tensor ranges = at::zeros({layout.num_bins(), 2}, at::kInt);
+  const Tensor bin_of = at::full({2 * n - 1}, -1, at::kInt);
+  int* const range = ranges.data_ptr<int>();
+  int* const bin_at = bin_of.data_ptr<int>() + longest;
+  for (int64_t k = 0; k < layout.num_bins(); ++k) {
+    const DistanceBins::Bin& bin = layout.bins[static_cast<size_t>(k)];
+    CKV_CHECK(bin.sign != 0 || bin.near == 1, "a bin with a gap");
+    const int64_t near = std::min(bin.near, n), far = std::min(bin.far, longest);
+    const int64_t first = bin.sign > 0 ? near : -far, last = bin.sign < 0 ? -near : far;
+    range[2 * k] = static_cast<int>(first);
+    range[2 * k + 1] = static_cast<int>(last);
+    for (int64_t offset = first; offset <= last; ++offset) {
+      if (offset != 0) bin_at[offset] = static_cast<int>(k);
+    }
+  }
+  return {bin_of.to(device), ranges.to(device)};
+}
+
+}  // namespace
+
 std::shared_ptr<const PairLayout> MakePairLayout(const DistanceBins& bins, int64_t words,
                                                  const at::Device& device) {
   auto layout = std::make_shared<PairLayout>();
@@ -114,25 +143,34 @@ std::shared_ptr<const PairLayout> MakePairLayout(const DistanceBins& bins, int64
     }
   }
   layout->mask = mask.to(device);
+  layout->tables = TablesOf(*layout, device);
+  layout->id_tensor = at::tensor(layout->ids, at::kLong).to(device);
   return layout;
 }
 
-PairForm ChoosePairForm(const std::string& name, int64_t words, const at::Device& device) {
-  // On a GPU: dense has the fewest launches, band the least work. Where they meet is an estimate
-  // from operation counts, not a measurement.
-  constexpr int64_t kLongestDense = 64;
+PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side,
+                        bool child_differs) {
+  // On a GPU: dense has the fewest launches of those made of LibTorch's operations, band the least
+  // work. Where they meet is an estimate from operation counts, not a measurement.
+  constexpr int64_t kLongestDense = 64, kLongestFused = 128;
+  const auto refuse = [&](const char* needs) {
+    throw ConfigError("", Str("'model.pairs' is ", name, ", which needs ", needs,
+                              " (dense and band run everywhere)"));
+  };
   if (name == "dense") return PairForm::kDense;
   if (name == "band") return PairForm::kBand;
   if (name == "gather") {
-    if (!device.is_cpu()) {
-      throw ConfigError("",
-                        "'model.pairs' is gather, which runs on a CPU only (dense and band run "
-                        "everywhere)");
-    }
+    if (!side.is_cpu()) refuse("a CPU");
     return PairForm::kGather;
   }
+  if (name == "fused") {
+    if (!HasPairKernels(side)) refuse("a GPU and fp32, tf32 or bf16");
+    return PairForm::kFused;
+  }
   CKV_CHECK(name == "auto", "pairs: ", name);
-  if (device.is_cpu()) return PairForm::kGather;
+  if (side.is_cpu()) return PairForm::kGather;
+  // One child vector for all bins and channels makes dense products as small as they can be.
+  if (child_differs && words <= kLongestFused && HasPairKernels(side)) return PairForm::kFused;
   return words <= kLongestDense ? PairForm::kDense : PairForm::kBand;
 }
 

@@ -20,6 +20,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/probtrans_distance.h"
+#include "nn/pair_terms.h"
 
 namespace ckv {
 
@@ -32,6 +33,8 @@ struct PairLayout {
   std::vector<int64_t> ids;             // their numbers among all bins, ascending
   std::vector<int32_t> table;           // [n * n]: position in `bins`; -1 for i == j
   Tensor mask;                          // [K, 1, n, n] bool on the device
+  Tensor id_tensor;                     // `ids` on the device
+  PairTables tables;                    // on the device
 
   int64_t num_bins() const { return static_cast<int64_t>(bins.size()); }
 };
@@ -42,9 +45,12 @@ enum class PairForm {
   kDense,   // one matrix product a bin, masked; the fewest operations
   kBand,    // single diagonals for near bins, a product for each bin without end
   kGather,  // each pair once, in loops; CPU only
+  kFused,   // each pair once, in CUDA kernels; fp32 on a GPU only
 };
-// "auto", "dense", "band", "gather". Throws ConfigError for gather on a GPU.
-PairForm ChoosePairForm(const std::string& name, int64_t words, const at::Device& device);
+// "auto", "dense", "band", "gather", "fused", for sides like `side` that differ by bin or not.
+// Throws ConfigError for a form that `side` cannot have.
+PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side,
+                        bool child_differs);
 
 // F [B, h, n, n], zero for i == j. Differentiable.
 Tensor PairScores(const Tensor& child, const Tensor& head,
@@ -64,5 +70,6 @@ struct PairKernel {
 extern const PairKernel kDensePairs;
 extern const PairKernel kBandPairs;
 extern const PairKernel kGatherPairs;
+extern const PairKernel kFusedPairs;
 
 }  // namespace ckv

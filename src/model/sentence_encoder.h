@@ -43,6 +43,9 @@ class SentenceEncoder : public torch::nn::Module {
   void UseBf16Products(bool on) { bf16_products_ = on; }
   // Multiply-adds of a forward pass for one word of a sentence of `words` words.
   virtual double MultiplyAddsPerWord(int64_t words) const = 0;
+  // Sentences up to this length may be encoded in work that is recorded (nn/device_graph.h): what
+  // Encode keeps for them from one call to the next stays where it is.
+  virtual int64_t LongestRecorded() const { return INT64_MAX; }
 
  protected:
   bool bf16_products_ = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -16,6 +17,8 @@ namespace ckv {
 namespace {
 
 constexpr uint64_t kFixedMaskSeed = 313;
+// Of a training batch, by which it is cut into batches of few shapes.
+constexpr int64_t kBatchUnits = 4;
 
 std::vector<int64_t> AllMembers(const std::vector<EncodedSentence>& data) {
   std::vector<int64_t> members(data.size());
@@ -31,6 +34,7 @@ SentenceBatchOptions BatchOptions(const SentenceTaskOptions& options, const Sent
   batch.mask_id = model.shape().vocabulary - 1;
   batch.max_cells = options.words_at_once;
   batch.by_length = options.by_length;
+  if (options.recorded) batch.row_unit = (options.batch_size + kBatchUnits - 1) / kBatchUnits;
   return batch;
 }
 
@@ -73,26 +77,52 @@ std::string PredictedLabel(const LabelSet& labels, int64_t id) { return labels.l
 
 }  // namespace
 
-SentenceTensors ToTensors(const SentenceBatch& batch, const at::Device& device) {
-  const auto move = [&](const std::vector<int64_t>& numbers, at::IntArrayRef shape) {
-    const Tensor host =
-        at::empty(shape, at::TensorOptions().dtype(at::kLong).pinned_memory(device.is_cuda()));
-    std::copy(numbers.begin(), numbers.end(), host.data_ptr<int64_t>());
-    return host.to(device, /*non_blocking=*/true);
+SentenceShape::SentenceShape(const SentenceBatch& batch)
+    : rows(batch.rows),
+      cols(batch.cols),
+      positions(static_cast<int64_t>(batch.positions.size())),
+      heads(static_cast<int64_t>(batch.targets.size())) {}
+
+int64_t SentenceShape::size() const { return rows * (cols + 1) + positions * (heads + 2); }
+
+Tensor PackSentences(const SentenceBatch& batch, const at::Device& device) {
+  const SentenceShape shape(batch);
+  const Tensor packed = at::empty(
+      {shape.size()}, at::TensorOptions().dtype(at::kLong).pinned_memory(device.is_cuda()));
+  int64_t* next = packed.data_ptr<int64_t>();
+  const auto add = [&next](const std::vector<int64_t>& numbers) {
+    next = std::copy(numbers.begin(), numbers.end(), next);
   };
-  const auto count = static_cast<int64_t>(batch.positions.size());
+  add(batch.ids);
+  add(batch.lengths);
+  add(batch.positions);
+  for (const std::vector<int64_t>& targets : batch.targets) add(targets);
+  static_assert(sizeof(double) == sizeof(int64_t));
+  std::memcpy(next, batch.weights.data(), batch.weights.size() * sizeof(double));
+  return packed;
+}
+
+SentenceTensors UnpackSentences(const Tensor& packed, const SentenceShape& shape) {
+  int64_t begin = 0;
+  const auto take = [&](int64_t count) {
+    begin += count;
+    return packed.narrow(0, begin - count, count);
+  };
   SentenceTensors tensors;
-  tensors.ids = move(batch.ids, {batch.rows, batch.cols});
-  const Tensor lengths = move(batch.lengths, {batch.rows, 1});
-  tensors.mask = at::arange(batch.cols, lengths.options()).lt(lengths);
-  tensors.positions = move(batch.positions, {count});
-  for (const std::vector<int64_t>& targets : batch.targets) {
-    tensors.targets.push_back(move(targets, {count}));
+  tensors.ids = take(shape.rows * shape.cols).view({shape.rows, shape.cols});
+  const Tensor lengths = take(shape.rows).view({shape.rows, 1});
+  tensors.mask = at::arange(shape.cols, lengths.options()).lt(lengths);
+  tensors.positions = take(shape.positions);
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    tensors.targets.push_back(take(shape.positions));
   }
-  const Tensor weights = at::empty({count}, at::kDouble);
-  std::copy(batch.weights.begin(), batch.weights.end(), weights.data_ptr<double>());
-  tensors.weights = weights.to(device);
+  tensors.weights = take(shape.positions).view(at::kDouble);
   return tensors;
+}
+
+SentenceTensors ToTensors(const SentenceBatch& batch, const at::Device& device) {
+  return UnpackSentences(PackSentences(batch, device).to(device, /*non_blocking=*/true),
+                         SentenceShape(batch));
 }
 
 Tensor EncodePositions(SentenceModel& model, const SentenceTensors& batch) {
@@ -108,7 +138,69 @@ SentenceStepTask::SentenceStepTask(std::shared_ptr<SentenceModel> model,
       data_(data),
       options_(options),
       order_(static_cast<int64_t>(data.size()), options.batch_size, seed, shuffle),
-      device_(device) {}
+      device_(device) {
+  if (options_.recorded) passes_.emplace(model_->parameters(), device_);
+}
+
+Tensor SentenceStepTask::Loss(const SentenceTensors& tensors, double scale) const {
+  return LossOf(model_->Logits(EncodePositions(*model_, tensors)), tensors) * scale;
+}
+
+Tensor SentenceStepTask::Penalty(int64_t micro_batches, double scale) const {
+  if (options_.score_norm == 0.0) return {};
+  return model_->encoder().ScoreNorm() *
+         (options_.score_norm * static_cast<double>(micro_batches) * scale);
+}
+
+Tensor SentenceStepTask::RunPasses(const std::vector<SentenceBatch>& batches, int64_t micro_batches,
+                                   double scale, AdamW& optimizer) {
+  Tensor penalty = Penalty(micro_batches, scale);
+  Tensor sum;
+  for (const SentenceBatch& batch : batches) {
+    if (batch.positions.empty() && !penalty.defined()) continue;
+    Tensor loss;
+    if (!batch.positions.empty()) loss = Loss(ToTensors(batch, device_), scale);
+    if (penalty.defined()) {
+      loss = loss.defined() ? loss + penalty : penalty;
+      penalty = Tensor();
+    }
+    loss.backward();
+    optimizer.Accumulate();
+    const Tensor one = loss.detach().to(at::kDouble);
+    sum = sum.defined() ? sum + one : one;
+  }
+  if (!sum.defined()) {  // nothing was masked
+    optimizer.Accumulate();
+    sum = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(device_));
+  }
+  return sum;
+}
+
+Tensor SentenceStepTask::RunRecorded(const std::vector<SentenceBatch>& batches,
+                                     int64_t micro_batches, double scale, AdamW& optimizer) {
+  passes_->Begin();
+  // Keys of one number are of penalties. A factor is part of a record, the weights of words are in
+  // the batch.
+  if (options_.score_norm > 0.0) {
+    passes_->Run({micro_batches}, [&] { return Penalty(micro_batches, scale); });
+  }
+  for (const SentenceBatch& batch : batches) {
+    const SentenceShape shape(batch);
+    const std::vector<int64_t> key = {shape.rows, shape.cols, shape.positions,
+                                      options_.sum_micro_batches ? 0 : micro_batches};
+    const Tensor host = PackSentences(batch, device_);
+    Tensor& packed = packed_[key];
+    if (!packed.defined())
+      packed = at::empty(host.sizes(), host.options().device(device_).pinned_memory(false));
+    packed.copy_(host, /*non_blocking=*/true);
+    passes_->Run(
+        key, [&] { return Loss(UnpackSentences(packed, shape), scale); },
+        batch.cols <= model_->encoder().LongestRecorded());
+  }
+  const Tensor sum = passes_->Finish();
+  optimizer.Accumulate();
+  return sum;
+}
 
 StepLoss SentenceStepTask::RunStep(int64_t /*step*/, AdamW& optimizer) {
   const auto start = std::chrono::steady_clock::now();
@@ -117,38 +209,15 @@ StepLoss SentenceStepTask::RunStep(int64_t /*step*/, AdamW& optimizer) {
       MakeSentenceBatches(data_, members, BatchOptions(options_, *model_), order_.draw());
   StepLoss result;
   result.count = CountMicroBatches(static_cast<int64_t>(members.size()), options_.micro_batch_size);
+  for (const int64_t member : members) {
+    result.words += static_cast<int64_t>(data_[static_cast<size_t>(member)].ids.size());
+  }
   result.data_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   // The mean over micro-batches has the share of each in its words' weights.
   const double scale = options_.sum_micro_batches ? 1.0 : 1.0 / static_cast<double>(result.count);
-
-  Tensor penalty;
-  if (options_.score_norm > 0.0) {
-    penalty = model_->encoder().ScoreNorm() *
-              (options_.score_norm * static_cast<double>(result.count) * scale);
-  }
-  for (const SentenceBatch& batch : batches) {
-    for (const int64_t length : batch.lengths) result.words += length;
-    if (batch.positions.empty() && !penalty.defined()) continue;
-    Tensor loss;
-    if (!batch.positions.empty()) {
-      const SentenceTensors tensors = ToTensors(batch, device_);
-      const std::vector<Tensor> logits = model_->Logits(EncodePositions(*model_, tensors));
-      loss = LossOf(logits, tensors) * scale;
-    }
-    if (penalty.defined()) {
-      loss = loss.defined() ? loss + penalty : penalty;
-      penalty = Tensor();
-    }
-    loss.backward();
-    optimizer.Accumulate();
-    const Tensor sum = loss.detach().to(at::kDouble);
-    result.sum = result.sum.defined() ? result.sum + sum : sum;
-  }
-  if (!result.sum.defined()) {  // nothing was masked
-    optimizer.Accumulate();
-    result.sum = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(device_));
-  }
+  result.sum = passes_.has_value() ? RunRecorded(batches, result.count, scale, optimizer)
+                                   : RunPasses(batches, result.count, scale, optimizer);
   if (!options_.sum_micro_batches) result.sum = result.sum * static_cast<double>(result.count);
   return result;
 }
@@ -159,6 +228,7 @@ SentenceLosses EvaluateModel(SentenceModel& model, const std::vector<EncodedSent
   model.eval();
   SentenceBatchOptions batch_options = BatchOptions(options, model);
   batch_options.micro_rows = 0;
+  batch_options.row_unit = 0;
   batch_options.by_length = true;
   const bool masked = options.task == SentenceTask::kMasked;
   SentenceLosses result;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "data/sentence_batches.h"
 #include "data/word_vocabulary.h"
 #include "model/sentence_model.h"
+#include "train/recorded_passes.h"
 #include "train/step_task.h"
 
 namespace ckv {
@@ -23,9 +26,10 @@ struct SentenceTaskOptions {
   double mask_rate = 0.3;
   int64_t words_at_once = 4096;  // of padded batches
   bool by_length = true;         // run sentences of similar length together
+  bool recorded = false;         // batches of few shapes, whose passes a GPU records
 };
 
-// The tensors of a batch on the device.
+// The tensors of a batch on the device, views of one.
 struct SentenceTensors {
   Tensor ids;                   // [B, n]
   Tensor mask;                  // [B, n] bool
@@ -34,6 +38,21 @@ struct SentenceTensors {
   Tensor weights;               // [N]
 };
 SentenceTensors ToTensors(const SentenceBatch& batch, const at::Device& device);
+
+// The shape of a batch: all that its tensors' sizes depend on.
+struct SentenceShape {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t positions = 0;
+  int64_t heads = 0;
+
+  explicit SentenceShape(const SentenceBatch& batch);
+  // Numbers of 64 bits that a batch takes.
+  int64_t size() const;
+};
+// A batch in one tensor on the host, [size()] int64, in memory that a GPU can read directly.
+Tensor PackSentences(const SentenceBatch& batch, const at::Device& device);
+SentenceTensors UnpackSentences(const Tensor& packed, const SentenceShape& shape);
 
 // Features of the batch's positions, [N, width].
 Tensor EncodePositions(SentenceModel& model, const SentenceTensors& batch);
@@ -50,11 +69,21 @@ class SentenceStepTask : public StepTask {
   SentenceOrder& order() { return order_; }
 
  private:
+  Tensor RunPasses(const std::vector<SentenceBatch>& batches, int64_t micro_batches, double scale,
+                   AdamW& optimizer);
+  Tensor RunRecorded(const std::vector<SentenceBatch>& batches, int64_t micro_batches, double scale,
+                     AdamW& optimizer);
+  Tensor Loss(const SentenceTensors& tensors, double scale) const;
+  // Undefined without one.
+  Tensor Penalty(int64_t micro_batches, double scale) const;
+
   std::shared_ptr<SentenceModel> model_;
   const std::vector<EncodedSentence>& data_;
   SentenceTaskOptions options_;
   SentenceOrder order_;
   at::Device device_;
+  std::optional<RecordedPasses> passes_;
+  std::map<std::vector<int64_t>, Tensor> packed_;  // by shape: what recorded passes read
 };
 
 // Classes by sentence, head and word.

@@ -92,11 +92,42 @@ TEST_F(EncoderCommandTest, TagsWhatOneArcDecides) {
   RunCkv({"parse", dir_.File("run"), "--input", input, "--format", "svg", "--out", svg});
   EXPECT_THAT(ReadFile(svg), StartsWith("<svg xmlns="));
   EXPECT_THAT(ReadFile(svg), HasSubstr(">zebra</text>"));
+  EXPECT_THAT(ReadFile(svg), HasSubstr(">sentence 2, mean of the channels, tree</text>"));
+  EXPECT_THAT(ReadFile(svg), HasSubstr("stroke-dasharray"));  // a root without probability
+  EXPECT_THAT(conllu.out, HasSubstr("\t0\troot\t_\t_\n"));
+  EXPECT_THAT(conllu.out, HasSubstr("\tdep\t_\tProb="));
   EXPECT_THAT(
       CkvError(kExitConfig, {"parse", dir_.File("run"), "--input", input, "--channel", "9"}),
       HasSubstr("'9' is not mean, all or a number from 1 to 2"));
   EXPECT_THAT(CkvError(kExitFormat, {"generate", dir_.File("run"), "--prompt", "a"}),
               HasSubstr("no KV cache, and generates nothing"));
+}
+
+TEST_F(EncoderCommandTest, AnEncoderIsInspected) {
+  const std::string config = TaggerConfig();
+  const Json json = RunCkvJson({"inspect", config, "--seq-len", "3"});
+  EXPECT_EQ(json["encoder_parameters"], 2 * 6 * 16 * 4 * 2);
+  ASSERT_EQ(json["parameters"].size(), 2u);
+  EXPECT_EQ(json["parameters"][0]["name"], "encoder.U");
+  EXPECT_EQ(json["parameters"][0]["shape"], Json({6, 16, 4, 2}));
+  EXPECT_EQ(json["distance_bins"][2], Json({{"head", "right"}, {"distance", "3+"}}));
+  EXPECT_FALSE(json.contains("vocabulary"));
+  // Three words have bins 1 and 2 in each direction: 2 iterations of 4 K d r h + 3 r h (n - 1).
+  EXPECT_EQ(json["multiply_adds_per_word"], 2 * (4 * 4 * 16 * 4 * 2 + 3 * 4 * 2 * 2));
+  const ProgramResult text = RunCkv({"inspect", config});
+  EXPECT_THAT(text.out, HasSubstr("bins of j  3+ | 2 | 1 | i | 1 | 2 | 3+"));
+  EXPECT_THAT(text.out, HasSubstr("2 iterations (heads_first)"));
+  const std::string svg = dir_.File("graph.svg");
+  RunCkv({"inspect", config, "--svg", svg, "--title", "Tags"});
+  EXPECT_THAT(ReadFile(svg), HasSubstr(">2 channels</text>"));
+  EXPECT_THAT(CkvError(kExitConfig, {"inspect", config, "--gpus", "8"}),
+              HasSubstr("--gpus: is for decoders"));
+  EXPECT_THAT(CkvError(kExitConfig, {"inspect", config, "--seq-len", "0"}), HasSubstr("--seq-len"));
+}
+
+TEST_F(EncoderCommandTest, OneLabelIsNothingToLearn) {
+  EXPECT_THAT(CkvError(kExitFormat, {"train", TaggerConfig(), "--set", "data.column=deprel"}),
+              HasSubstr("has the tag '_' everywhere: there is nothing to learn"));
 }
 
 TEST_F(EncoderCommandTest, GoesOnAfterASignal) {

@@ -81,6 +81,63 @@ TEST(SentenceBatches, GroupsByLengthChangeNoWeight) {
   EXPECT_EQ(std::set<int64_t>(seen.begin(), seen.end()).size(), 64u);
 }
 
+TEST(SentenceBatches, FewShapesHoldTheSameWords) {
+  std::set<std::vector<int64_t>> shapes;
+  Random random(5);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<int64_t> lengths;
+    const int count = round % 5 == 0 ? 41 : 64;
+    for (int i = 0; i < count; ++i) {
+      lengths.push_back(1 + static_cast<int64_t>(random.Below(i % 8 == 0 ? 60 : 20)));
+    }
+    const auto data = Numbered(lengths);
+    SentenceBatchOptions options;
+    options.micro_rows = 16;
+    options.row_unit = 16;
+    options.max_cells = 4096;
+    std::multiset<int64_t> seen;
+    double total = 0.0;
+    for (const SentenceBatch& batch : MakeSentenceBatches(data, AllOf(data), options, 1)) {
+      shapes.insert({batch.rows, batch.cols, static_cast<int64_t>(batch.positions.size())});
+      EXPECT_EQ(batch.rows % 16, 0);
+      EXPECT_LE(batch.rows * batch.cols, 4096);
+      ASSERT_EQ(static_cast<int64_t>(batch.lengths.size()), batch.rows);
+      ASSERT_EQ(static_cast<int64_t>(batch.positions.size()), batch.rows * batch.cols);
+      ASSERT_EQ(batch.targets[0].size(), batch.weights.size());
+      seen.insert(batch.sentences.begin(), batch.sentences.end());
+      const int64_t words = std::accumulate(batch.lengths.begin(), batch.lengths.end(), int64_t{0});
+      EXPECT_EQ(std::count_if(batch.weights.begin(), batch.weights.end(),
+                              [](double weight) { return weight > 0.0; }),
+                words);
+      for (size_t i = 0; i < batch.weights.size(); ++i) {
+        EXPECT_EQ(batch.weights[i] > 0.0, batch.targets[0][i] != kIgnoreTarget);
+      }
+      total += std::accumulate(batch.weights.begin(), batch.weights.end(), 0.0);
+    }
+    EXPECT_EQ(seen.size(), lengths.size());
+    EXPECT_NEAR(total, static_cast<double>((count + 15) / 16), 1e-12);
+  }
+  EXPECT_LE(shapes.size(), 25u);
+}
+
+TEST(SentenceBatches, FewShapesRoundTheNumberOfMaskedWordsUp) {
+  const auto data = Numbered(std::vector<int64_t>(30, 10));
+  SentenceBatchOptions options;
+  options.task = SentenceTask::kMasked;
+  options.mask_id = 9999;
+  const SentenceBatch exact = MakeSentenceBatches(data, AllOf(data), options, 7).at(0);
+  options.row_unit = 8;
+  const SentenceBatch batch = MakeSentenceBatches(data, AllOf(data), options, 7).at(0);
+  EXPECT_EQ(batch.rows, 32);
+  EXPECT_EQ(batch.cols, 12);
+  EXPECT_EQ(batch.positions.size() % (32 * 12 / 16), 0u);
+  EXPECT_GE(batch.positions.size(), exact.positions.size());
+  EXPECT_LT(batch.positions.size(), exact.positions.size() + 32 * 12 / 16);
+  EXPECT_EQ(std::count_if(batch.weights.begin(), batch.weights.end(),
+                          [](double weight) { return weight > 0.0; }),
+            static_cast<int64_t>(exact.positions.size()));
+}
+
 TEST(SentenceBatches, MasksWordsByChanceButNeverUnknownOnes) {
   std::vector<EncodedSentence> data = Numbered(std::vector<int64_t>(200, 10));
   for (EncodedSentence& sentence : data) sentence.ids[3] = 0;

@@ -64,10 +64,46 @@ TEST_F(SentencesTest, BrokenFilesAreNamedByLine) {
   EXPECT_THAT(Fault("\n\n", Of("conllu")), HasSubstr("has no sentences"));
   EXPECT_THAT(Fault("a\xff b\n", Of("text")), HasSubstr("line 1: is not UTF-8"));
   EXPECT_THAT(Fault("EU\n", Of("conll")), HasSubstr("line 1: has 1 columns"));
-  EXPECT_THAT(Fault("text\tlabel\nonly text\n", Of("tsv")), HasSubstr("line 2: has 1 columns"));
+  EXPECT_THAT(Fault("text\tlabel\nonly text\n", Of("tsv")), HasSubstr("line 2: has 1 column"));
   EXPECT_THAT(Fault("(3 (2 a) (2 b)\n", Of("trees")), HasSubstr("line 1, column 15"));
-  EXPECT_THAT(Fault("a b\tx ( y )\n", Of("cogs")), HasSubstr("line 1: has 2 columns"));
+  EXPECT_THAT(Fault("a b\n", Of("cogs")), HasSubstr("line 1: has 1 column between tabs"));
+  EXPECT_THAT(Fault("a  b\tLAMBDA\tk\n", Of("cogs")), HasSubstr("blanks that do not stand"));
+  EXPECT_THAT(Fault("1 a _ _ _ _ _ _ _ _\n", Of("conllu")), HasSubstr("10 between tabs"));
+  EXPECT_THAT(Fault("1\t\t_\t_\t_\t_\t_\t_\t_\t_\n", Of("conllu")), HasSubstr("no word form"));
+  EXPECT_THAT(Fault("text\tlabel\na\t\n", Of("tsv")), HasSubstr("line 2: has no label"));
+  EXPECT_THAT(Fault("good\tpos\nbad\tneg\nfine\tpos\n", Of("tsv")),
+              HasSubstr("line 3: has the label 'pos' of line 1, which is no header"));
   EXPECT_THAT(Fault("a b\tx ( x _ 7 )\tk\n", Of("cogs")), HasSubstr("'x _ 7' is no word"));
+}
+
+// As other programs and systems write them.
+TEST_F(SentencesTest, MarksAndLineEndsDoNotMatter) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const auto conllu = Read(mark +
+                               "# a\r\n1\tA\t_\tDET\t_\t_\t_\t_\t_\t_\r\n\r\n"
+                               "1\tB\t_\tX\t_\t_\t_\t_\t_\t_",
+                           Of("conllu"));
+  ASSERT_EQ(conllu.size(), 2u);
+  EXPECT_EQ(conllu[0].words, (Words{"A"}));
+  EXPECT_EQ(conllu[1].words, (Words{"B"}));
+  const auto table = Read(mark + "label\tsentence\r\n1\tso  good\r\n\r\n0\tbad\r\n", [] {
+    SentenceFormat format = Of("tsv");
+    format.text_column = "sentence";
+    format.label_column = "label";
+    return format;
+  }());
+  ASSERT_EQ(table.size(), 2u);
+  EXPECT_EQ(table[0].words, (Words{"so", "good"}));
+  EXPECT_EQ(table[1].labels[0], (Words{"0"}));
+  const auto cogs = Read(
+      "A cat ran .\tcat ( x _ 1 ) AND run . agent ( x _ 2 , x _ 1 )\r\n"
+      "touch\tLAMBDA a . LAMBDA b . touch . agent ( b , a )\tprimitive\r\n",
+      Of("cogs"));
+  ASSERT_EQ(cogs.size(), 2u);
+  EXPECT_EQ(cogs[0].kind, "");
+  EXPECT_EQ(cogs[0].labels[0], (Words{"none", "1", "none", "none"}));
+  EXPECT_EQ(cogs[1].kind, "primitive");
+  EXPECT_EQ(cogs[1].labels[4], (Words{"touch"}));
 }
 
 TEST_F(SentencesTest, ConllColumnsAndEntityTags) {
@@ -126,6 +162,31 @@ TEST_F(SentencesTest, TextLinesAreSplitAndCut) {
   const std::vector<Sentence> sentences = Read("a b c . d e", format);
   ASSERT_EQ(sentences.size(), 3u);
   EXPECT_EQ(sentences[1].words, (Words{"c", "."}));
+}
+
+TEST_F(SentencesTest, ShuffledWordsKeepTheirLabels) {
+  std::string text;
+  for (int s = 0; s < 20; ++s) {
+    for (char c = 'a'; c < 'j'; ++c)
+      text +=
+          Str(std::string(1, c), "\tx\t", std::string(1, static_cast<char>(c - 'a' + 'A')), "\n");
+    text += "\n";
+  }
+  SentenceFormat format = Of("conll");
+  const std::vector<Sentence> plain = Read(text, format);
+  format.shuffle_words = true;
+  const std::vector<Sentence> shuffled = Read(text, format), again = Read(text, format);
+  size_t moved = 0;
+  for (size_t s = 0; s < plain.size(); ++s) {
+    EXPECT_EQ(shuffled[s].words, again[s].words);
+    moved += shuffled[s].words != plain[s].words ? 1 : 0;
+    for (size_t i = 0; i < 9; ++i) {
+      EXPECT_EQ(shuffled[s].labels[0][i][0] - 'A', shuffled[s].words[i][0] - 'a');
+    }
+    EXPECT_THAT(shuffled[s].words, ::testing::UnorderedElementsAreArray(plain[s].words));
+  }
+  EXPECT_GE(moved, 19u);
+  EXPECT_NE(shuffled[0].words, shuffled[1].words);
 }
 
 TEST(Cogs, LabelsOfALogicalForm) {

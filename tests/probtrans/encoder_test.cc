@@ -80,6 +80,7 @@ std::vector<ProbTransConfig> ManyConfigs() {
   config.weight_heads = 0.7;
   config.weight_labels = 1.4;
   configs.push_back(config);
+  config.root_rank = 2;
   config.normaliser = "relu";
   config.decreasing_steps = true;
   configs.push_back(config);
@@ -280,6 +281,33 @@ TEST(MeanFieldEncoder, MirroredBinsMirrorTheOutput) {
     EXPECT_LT(MaxAbsDiff(out, Reversed(EncodeAll(*mirrored, Reversed(unary)).words)), kExact * 10);
     EXPECT_GT(MaxAbsDiff(out, Reversed(EncodeAll(*encoder, Reversed(unary)).words)), 0.01);
   }
+}
+
+TEST(MeanFieldEncoder, FactoredRootScoresEqualTheirTensor) {
+  ProbTransConfig config = SmallConfig();
+  config.root_labels = 5;
+  const auto whole = RandomEncoder(config);
+  config.root_rank = 3;
+  const auto factored = RandomEncoder(config);
+  const auto left = factored->named_parameters()["U_root"];
+  const auto right = factored->named_parameters()["V_root"];
+  {
+    at::NoGradGuard no_grad;
+    auto weights = whole->named_parameters();
+    for (const auto& item : factored->named_parameters()) {
+      if (weights.contains(item.key())) weights[item.key()].copy_(item.value());
+    }
+    weights["root_ternary"].copy_(at::einsum("alc,rlc->arc", {left, right}));
+  }
+  int64_t count = 0;
+  for (const Tensor& weights : factored->parameters()) count += weights.numel();
+  EXPECT_EQ(config.NumParameters(), count);
+  const Tensor unary = RandomTensor({3, 7, config.labels}, 4);
+  const Tensor want = EncodeAll(*whole, unary).root, got = EncodeAll(*factored, unary).root;
+  EXPECT_LT(MaxAbsDiff(got, want), kExact * 10);
+  got.sum().backward();
+  EXPECT_GT(left.grad().abs().max().item<double>(), 1e-3);
+  EXPECT_GT(right.grad().abs().max().item<double>(), 1e-3);
 }
 
 TEST(MeanFieldEncoder, FactoredFormsEqualTheFullFormOfTheirTensor) {

@@ -144,10 +144,13 @@ Tensor LossByHand(TinyTagger& tiny) {
 }
 
 TEST(SentenceStepTask, SumsMicroBatchMeansAndPenalisesEach) {
-  for (const bool by_length : {false, true}) {
+  for (const char* way : {"as it comes", "by length", "few shapes"}) {
+    SCOPED_TRACE(way);
     TinyTagger tiny(2, true, 0.01);
-    tiny.options.by_length = by_length;
-    tiny.options.words_at_once = by_length ? 12 : 4096;  // several groups, across micro-batches
+    tiny.options.by_length = way == std::string("by length");
+    tiny.options.recorded = way == std::string("few shapes");
+    // Several groups, across micro-batches.
+    tiny.options.words_at_once = way == std::string("as it comes") ? 4096 : 12;
     const Tensor by_hand = LossByHand(tiny);
     by_hand.backward();
     std::vector<Tensor> want;
@@ -162,6 +165,32 @@ TEST(SentenceStepTask, SumsMicroBatchMeansAndPenalisesEach) {
     EXPECT_EQ(loss.words, 5 + 1 + 9 + 3 + 2 + 7);
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_LT(MaxAbsDiff(got[i], want[i]), 1e-10);
+  }
+}
+
+// Sums that stay where they are start anew in each step.
+TEST(SentenceStepTask, StepsOfFewShapesEqualOthers) {
+  const auto weights_after = [](bool recorded, bool sum) {
+    TinyTagger tiny(2, sum, 0.01);
+    tiny.options.recorded = recorded;
+    tiny.options.batch_size = 4;  // the second batch of an epoch is smaller
+    OptimConfig optim;
+    optim.kind = "adam";
+    AdamW optimizer(NamedParameters(*tiny.model), optim);
+    SentenceStepTask task(tiny.model, tiny.data, tiny.options, 1, true, at::kCPU);
+    std::vector<Tensor> values;
+    for (int64_t step = 0; step < 7; ++step) {
+      const StepLoss loss = task.RunStep(step, optimizer);
+      optimizer.Step(0.01, loss.sum);
+      values.push_back(loss.sum.clone());
+    }
+    for (const Tensor& weight : tiny.model->parameters()) values.push_back(weight.clone());
+    return values;
+  };
+  for (const bool sum : {true, false}) {
+    const std::vector<Tensor> want = weights_after(false, sum), got = weights_after(true, sum);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_LT(MaxAbsDiff(got[i], want[i]), 1e-9) << i;
   }
 }
 
