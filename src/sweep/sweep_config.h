@@ -32,6 +32,7 @@ struct SweepStage {
   std::string name;
   std::vector<std::string> command;
   int64_t timeout_s = 0;
+  std::vector<std::string> launcher;
 
   void Visit(ConfigVisitor& v);
 };
@@ -65,6 +66,7 @@ struct SweepConfig {
   std::vector<int64_t> seeds = {0};
   std::vector<std::string> constraints;
   int64_t train_timeout_s = 0;
+  std::vector<std::string> train_launcher;
   std::vector<SweepStage> stages;
   std::vector<SweepMetric> metrics;
   std::string quality;
