@@ -24,7 +24,6 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "eval/perplexity.h"
-#include "nn/device.h"
 
 namespace ckv {
 namespace {

@@ -325,9 +325,9 @@ void Training::WithMeanWeights(const std::function<void()>& work) {
     if (parallel_) parallel_->SpreadWeights();
   }
   work();
+  if (parallel_) parallel_->ReleaseAll();  // also what is still on its way
   for (auto& [weight, value] : saved) weight.copy_(value);
   if (parallel_ && !saved.empty()) parallel_->SpreadWeights();
-  if (parallel_) parallel_->ReleaseAll();
 }
 
 void Training::SaveNow(const TrainState& state, bool best) { saver_->Start(Parts(), state, best); }

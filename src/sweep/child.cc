@@ -41,12 +41,11 @@ std::string LastLine(const std::string& text) {
                      end - (begin == std::string::npos ? 0 : begin + 1) + 1);
 }
 
-// What the program said itself, where a launcher has said more after it.
-std::string LastErrorLine(const std::string& text) {
+// What the rank that failed first said; the others and the launcher speak after it.
+std::string FirstErrorLine(const std::string& text) {
   constexpr char kError[] = "error: ";
-  for (size_t at = text.rfind(kError); at != std::string::npos && at > 0;
-       at = text.rfind(kError, at - 1)) {
-    if (text[at - 1] != '\n' && text[at - 1] != '\r') continue;
+  for (size_t at = text.find(kError); at != std::string::npos; at = text.find(kError, at + 1)) {
+    if (at > 0 && text[at - 1] != '\n' && text[at - 1] != '\r') continue;
     return text.substr(at, text.find_first_of("\r\n", at) - at);
   }
   return LastLine(text);
@@ -190,7 +189,7 @@ ChildResult Child::Classify(int wait_status) const {
   result.message = LastLine(log);
   if (!command_.launcher.empty()) {
     result.exit_code = FirstFailedRank(log).value_or(result.exit_code);
-    result.message = LastErrorLine(log);
+    result.message = FirstErrorLine(log);
   }
   if (interrupted_) {
     result.status = StageStatus::kInterrupted;
