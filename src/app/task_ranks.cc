@@ -32,7 +32,8 @@ void TakeLeftAnswers(const AnswerFile& file, ResponseCache* cache) {
   for (const std::string& name : ListDir(folder)) {
     if (name.compare(0, start.size(), start) != 0) continue;
     const std::string path = JoinPath(folder, name);
-    for (const auto& [document, answers] : ResponseCache(path, file.settings).answers()) {
+    const ResponseCache left(path, file.settings);
+    for (const auto& [document, answers] : left.answers()) {
       if (cache->Find(document) == nullptr) cache->Add(document, answers);
     }
     cache->Flush();

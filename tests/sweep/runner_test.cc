@@ -167,7 +167,7 @@ TEST_F(RunnerTest, PointsGetThreadsAndDevicesOfTheirPlace) {
 }
 
 // What a launcher such as torchrun does: the program's end is in its log, its own is 1.
-constexpr char kLauncher[] = R"(#!/bin/sh
+constexpr char kLauncher[] = R"sh(#!/bin/sh
 shift
 "$@" && exit 0
 code=$?
@@ -176,7 +176,7 @@ echo "Root Cause (first observed failure):" >&2
 echo "  exitcode  : $code (pid: 12)" >&2
 echo "=====" >&2
 exit 1
-)";
+)sh";
 
 TEST_F(RunnerTest, ALauncherStartsThePointsAndTellsHowTheyEnd) {
   WriteFileAtomically(dir_.File("launch.sh"), kLauncher);
