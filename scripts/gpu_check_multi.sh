@@ -23,7 +23,7 @@ while (($#)); do
     -h | --help) print_help && exit 0 ;;
     --quick) quick=1 ;;
     --gpus)
-      (($# > 1)) && [[ $2 =~ ^[1-9][0-9]*$ ]] || fail 2 "--gpus needs a number"
+      [[ ${2-} =~ ^[1-9][0-9]*$ ]] || fail 2 "--gpus needs a number"
       gpus=$2
       shift
       ;;

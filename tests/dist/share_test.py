@@ -4,7 +4,7 @@
 `ckv eval perplexity` and `ckv eval tasks` in fp64 give the figures of a process alone to 1e-12 (sums
 come in another order, requests in other batches) and, request by request, the same bits. Answers
 that an interrupted evaluation's ranks have kept are used. The ranks of `ckv sweep` do each point
-once, and a point may be trained by ranks of its own.
+once, and a point may be trained by ranks of its own. `ckv bench train` measures all ranks.
 
   share_test.py --program build/ci/src/app/ckv --python .venv/bin/python3 [--device cuda --ranks 2]
 """
@@ -199,6 +199,35 @@ def test_sweep(args, folder):
         print("points that torchrun trains on 2 ranks: 4 done, 1 diverged")
 
 
+def test_bench(args, folder):
+    config = folder / "bench.yaml"
+    config.write_text(
+        "model: {vocab_size: 64, num_layers: 4, kv_sharing: 0_2_2_3, hidden_size: 16,\n"
+        "        intermediate_size: 24, num_attention_heads: 4}\n"
+        f"data: {{train: none, seq_len: 12}}\nrun: {{device: {args.device}, threads: 1}}\n"
+        f"train: {{batch_size: {2 * args.ranks}}}\n"
+    )
+    for stage in (0, 3):
+        words = ["bench", "train", config, "--rows", 1, "--row-steps", 2, "--json", "--set",
+                 f"dist.zero={stage}", "--profile", folder / f"trace{stage}.json"]
+        processes = runs.by_hand(args.program, words, args.ranks, runs.free_port(), one_host=True)
+        texts = [process.communicate(timeout=300) for process in processes]
+        if any(process.returncode for process in processes):
+            runs.fail(f"the bench failed: {texts}")
+        row = json.loads(texts[0][0])[0]
+        sent = row["step_bytes"]
+        good = row["ranks"] == args.ranks == len(row["rank_memory_bytes"]) and row["zero"] == stage
+        good = good and (sent["summed"] if stage == 0 else sent["scattered"]) >= 4 * row["parameters"]
+        good = good and row["memory_bytes"] == max(row["rank_memory_bytes"])
+        if not good or any(out for out, _ in texts[1:]):
+            runs.fail(f"the bench of stage {stage} says {texts}")
+        for rank in range(args.ranks):
+            trace = folder / (f"trace{stage}.json" if rank == 0 else f"trace{stage}.rank{rank}.json")
+            if not json.loads(trace.read_text())["traceEvents"]:
+                runs.fail(f"{trace} is empty")
+    print(f"bench train on {args.ranks} ranks: memory and a trace of each")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", required=True)
@@ -210,7 +239,7 @@ def main():
         runs.skip(f"{args.python} has no torch, which brings torchrun")
     args.program = str(pathlib.Path(args.program).resolve())
     with tempfile.TemporaryDirectory(prefix="ckv-share-") as name:
-        for test in (test_evaluations, test_sweep):
+        for test in (test_evaluations, test_bench, test_sweep):
             folder = pathlib.Path(name) / test.__name__
             folder.mkdir()
             test(args, folder)
