@@ -9,6 +9,7 @@
 #include "app/command.h"
 #include "app/conic_commands.h"
 #include "app/output.h"
+#include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "nn/device.h"
@@ -59,28 +60,58 @@ std::string ProfileName(const std::string& path, size_t index) {
   return Str(path.substr(0, cut), "-", index + 1, path.substr(cut));
 }
 
-void BenchTrainByOptions(const BenchTrainCommand& options) {
+// What ranks send and hold, by scheme.
+std::string RanksTable(const std::vector<TrainBenchResult>& results) {
+  std::string text = Str(
+      "\n", results.front().ranks, " ranks, dist.zero ", results.front().zero,
+      "; tokens/s of all, times of rank 0, bytes given to collectives in a step\n",
+      Padded("kv_sharing", 36), "    summed   scattered    gathered", "  memory of each rank\n");
+  for (const TrainBenchResult& result : results) {
+    text += Padded(result.kv_sharing, 36);
+    for (const int64_t bytes :
+         {result.traffic.summed, result.traffic.scattered, result.traffic.gathered}) {
+      text += Padded(HumanBytes(static_cast<double>(bytes)), 12, true);
+    }
+    for (const int64_t bytes : result.rank_memory_bytes) {
+      text += Str("  ", HumanBytes(static_cast<double>(bytes)));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::vector<TrainRun> RunsOfSchemes(const BenchTrainCommand& options) {
   std::vector<std::string> sharings = options.sharings;
   if (sharings.empty()) sharings.emplace_back();  // the file's own
-  std::vector<TrainBenchResult> results;
+  std::vector<TrainRun> runs;
   for (const std::string& sharing : sharings) {
     std::vector<std::string> sets = options.sets;
     if (!sharing.empty()) {
       sets.emplace_back("model.kv_sharing=null");  // a map would merge with the file's
       sets.push_back("model.kv_sharing=" + sharing);
     }
-    ShowLiveLine(Str("running ", sharing));
+    runs.push_back(LoadTrainRun(options.config, sets));
+  }
+  return runs;
+}
+
+void BenchTrainByOptions(const BenchTrainCommand& options) {
+  const std::vector<TrainRun> runs = RunsOfSchemes(options);
+  std::string device_name = runs.front().run.device;
+  const std::unique_ptr<CommGroup> group =
+      JoinRanks(runs.front().dist, runs.front().run.threads, "run.device", &device_name);
+  const at::Device device = ChooseDevice(device_name, "run.device");
+  const double matmul = MeasureMatmul(device, runs.front().train.precision);
+  std::vector<TrainBenchResult> results;
+  for (const TrainRun& run : runs) {
+    ShowLiveLine(Str("running ", run.model.sharing().ToString()));
     TrainBenchOptions bench = options.bench;
     bench.profile = ProfileName(bench.profile, results.size());
-    const TrainRun run = LoadTrainRun(options.config, sets);
-    const double matmul =
-        results.empty()
-            ? MeasureMatmul(ChooseDevice(run.run.device, "run.device"), run.train.precision)
-            : results.front().matmul_flops;
-    results.push_back(BenchTraining(run, bench));
+    results.push_back(BenchTraining(run, bench, device, group.get()));
     results.back().matmul_flops = matmul;
     ShowLiveLine("");
   }
+  if (group != nullptr && !group->root()) return;
   OrderedJson json = OrderedJson::array();
   std::string text = Str(Padded("kv_sharing", 36),
                          "  params  tokens/s  spread  time  FLOPs    MFU  of mm     memory\n");
@@ -100,6 +131,7 @@ void BenchTrainByOptions(const BenchTrainCommand& options) {
   }
   text += "     step\n";
   for (const TrainBenchResult& result : results) text += PhaseRow(result);
+  if (group != nullptr) text += RanksTable(results);
   options.output.Print(json, text);
 }
 
@@ -129,8 +161,10 @@ void AddBenchCommand(CLI::App& program) {
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   train
-      ->add_option("--profile", options->bench.profile,
-                   "Write a Chrome trace of one more step; further schemes get -2, -3, ...")
+      ->add_option(
+          "--profile", options->bench.profile,
+          "Write a Chrome trace of one more step; further schemes get -2, -3, ..., further "
+          "ranks .rank1, .rank2, ...")
       ->type_name("FILE");
   options->output.AddOptions(*train);
   train->callback([options] { BenchTrainByOptions(*options); });

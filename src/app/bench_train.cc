@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
+#include "app/share_model.h"
+#include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "ckpt/weights.h"
@@ -24,8 +27,11 @@ namespace {
 // Endless independent tokens, all of equal probability.
 class RandomTokens : public DataSource {
  public:
-  RandomTokens(int64_t rows, int64_t cols, int64_t vocab_size)
-      : rows_(rows), cols_(cols), vocab_size_(vocab_size), random_(1) {}
+  RandomTokens(int64_t rows, int64_t cols, int64_t vocab_size, int rank)
+      : rows_(rows),
+        cols_(cols),
+        vocab_size_(vocab_size),
+        random_(1 + static_cast<uint64_t>(rank)) {}
 
   bool Next(TokenBatch* batch) override {
     batch->rows = rows_;
@@ -55,7 +61,29 @@ class RandomTokens : public DataSource {
   int64_t samples_ = 0;
 };
 
+// Rows of a batch: of a micro-batch alone, of a whole step of each of several ranks.
+int64_t RowsOf(const TrainConfig& config, CommGroup* group) {
+  if (group == nullptr) return config.MicroRows();
+  if (config.batch_size % group->world() != 0) {
+    throw ConfigError("train.batch_size", Str(config.batch_size, ", but ", group->world(),
+                                              " ranks must be able to share it evenly"));
+  }
+  return config.batch_size / group->world();
+}
+
+CommGroup::Traffic Less(const CommGroup::Traffic& a, const CommGroup::Traffic& b, int64_t steps) {
+  return {(a.summed - b.summed) / steps, (a.scattered - b.scattered) / steps,
+          (a.gathered - b.gathered) / steps};
+}
+
 }  // namespace
+
+std::string FileOfRank(const std::string& path, int rank) {
+  if (path.empty() || rank == 0) return path;
+  const size_t dot = path.rfind('.');
+  const size_t cut = dot == std::string::npos ? path.size() : dot;
+  return Str(path.substr(0, cut), ".rank", rank, path.substr(cut));
+}
 
 OrderedJson TrainBenchResult::ToJson() const {
   OrderedJson json;
@@ -66,12 +94,12 @@ OrderedJson TrainBenchResult::ToJson() const {
   json["flops_per_token"] = flops_per_token;
   json["plain_flops_per_token"] = plain_flops_per_token;
   if (peak_flops.has_value()) {
-    json["mfu"] = tokens_per_second * plain_flops_per_token / *peak_flops;
-    json["hardware_utilisation"] = tokens_per_second * flops_per_token / *peak_flops;
+    json["mfu"] = tokens_per_second * plain_flops_per_token / (*peak_flops * ranks);
+    json["hardware_utilisation"] = tokens_per_second * flops_per_token / (*peak_flops * ranks);
   }
   if (matmul_flops > 0.0) {
     json["matmul_flops"] = matmul_flops;
-    json["mfu_of_matmul"] = tokens_per_second * plain_flops_per_token / matmul_flops;
+    json["mfu_of_matmul"] = tokens_per_second * plain_flops_per_token / (matmul_flops * ranks);
   }
   json["step_ms"] = step_ms;
   OrderedJson phases;
@@ -79,6 +107,12 @@ OrderedJson TrainBenchResult::ToJson() const {
   json["phase_ms"] = phases;
   json["memory_bytes"] = memory_bytes;
   json["loss"] = loss;
+  if (rank_memory_bytes.empty()) return json;
+  json["ranks"] = ranks;
+  json["zero"] = zero;
+  json["rank_memory_bytes"] = rank_memory_bytes;
+  json["step_bytes"] = {
+      {"summed", traffic.summed}, {"scattered", traffic.scattered}, {"gathered", traffic.gathered}};
   return json;
 }
 
@@ -101,27 +135,41 @@ double MeasureMatmul(const at::Device& device, const std::string& precision) {
   return 2.0 * kTimes * std::pow(static_cast<double>(kSize), 3.0) / seconds;
 }
 
-TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
-  if (run.run.threads > 0) at::set_num_threads(static_cast<int>(run.run.threads));
+TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options,
+                               const at::Device& device, CommGroup* group) {
   AllowTf32(run.train.precision == "tf32");
   ChooseSdpa(run.train.sdpa);
-  const at::Device device = ChooseDevice(run.run.device, "run.device");
   if (run.model.vocab_size == 0) throw ConfigError("", "'model.vocab_size' must be given");
 
   Decoder model(run.model);
-  model->InitializeWeights(static_cast<uint64_t>(run.run.seed));
-  if (run.train.lora.enabled()) model->AddLora(run.train.lora, /*seed=*/0);
-  model->to(device, WorkingType(run.train.precision));
   CausalLmOptions objective_options;
   objective_options.loss.label_smoothing = run.train.label_smoothing;
   objective_options.loss.z_loss = run.train.z_loss;
   objective_options.passes = run.train.passes;
   objective_options.checkpoint_layers = run.train.checkpoint_layers;
   if (!run.train.fused) objective_options.fusing = DecoderRun::Fusing::kNever;
-  if (run.train.fused && run.train.precision == "bf16") model->PackProjections();
+  std::unique_ptr<DataParallel> parallel;
+  std::unique_ptr<AdamW> optimizer;
+  const auto seed = static_cast<uint64_t>(run.run.seed);
+  const at::ScalarType type = WorkingType(run.train.precision);
+  const bool draws_while_sharing = group != nullptr && !run.train.lora.enabled();
+  if (!draws_while_sharing) model->InitializeWeights(seed);
+  if (run.train.lora.enabled()) model->AddLora(run.train.lora, /*seed=*/0);
+  if (group != nullptr) {
+    ShareOptions sharing{run.dist, run.train.optim, type, {}};
+    if (draws_while_sharing) sharing.seed = seed;
+    SharedModel shared = ShareModel(model, *group, sharing);
+    parallel = std::move(shared.parallel);
+    optimizer = std::move(shared.optimizer);
+  } else {
+    model->to(device, type);
+    if (run.train.fused && run.train.precision == "bf16") model->PackProjections();
+    optimizer = std::make_unique<AdamW>(model->TrainedParameters(), run.train.optim,
+                                        std::vector<bool>{}, run.train.fused);
+  }
   CausalLmObjective objective(model, objective_options);
-  AdamW optimizer(model->TrainedParameters(), run.train.optim, {}, run.train.fused);
-  RandomTokens data(run.train.MicroRows(), run.data.seq_len, run.model.vocab_size);
+  RandomTokens data(RowsOf(run.train, group), run.data.seq_len, run.model.vocab_size,
+                    group == nullptr ? 0 : group->rank());
 
   TrainConfig config = run.train;
   config.log_every = options.row_steps;
@@ -136,11 +184,15 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   TrainBenchResult result;
   std::vector<double> rates;
   PhaseClock clock(device);
+  CommGroup::Traffic before;
   TrainHooks hooks;
   hooks.log = [&](const TrainState& state, const TrainProgress& progress) {
     const std::array<double, kNumPhases> phases = clock.TakeMilliseconds();
     result.loss = progress.loss;
-    if (state.step <= options.row_steps) return;
+    if (state.step <= options.row_steps) {
+      if (group != nullptr) before = group->traffic();
+      return;
+    }
     rates.push_back(progress.tokens_per_second);
     const auto steps = static_cast<double>(options.rows * options.row_steps);
     for (size_t i = 0; i < kNumPhases; ++i) result.phase_ms[i] += phases[i] / steps;
@@ -149,16 +201,28 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options) {
   hooks.validate = [](TrainState&) {};
   hooks.save = [](const TrainState&) {};
   TrainState state;
-  Trainer trainer(config, objective, data, optimizer, nullptr, device);
-  trainer.Run(state, hooks);
+  Trainer(config, objective, data, *optimizer, nullptr, device, parallel.get()).Run(state, hooks);
 
   result.memory_bytes = PeakMemoryBytes(device);
+  if (group != nullptr) {
+    result.traffic = Less(group->traffic(), before, options.rows * options.row_steps);
+  }
   if (!options.profile.empty()) {
     Profile profile(device);
     config.steps += 1;
     hooks.log = [](const TrainState&, const TrainProgress&) {};
-    Trainer(config, objective, data, optimizer, nullptr, device).Run(state, hooks);
-    profile.Write(options.profile);
+    Trainer(config, objective, data, *optimizer, nullptr, device, parallel.get()).Run(state, hooks);
+    DoTogether(group, [&] {
+      profile.Write(FileOfRank(options.profile, group == nullptr ? 0 : group->rank()));
+    });
+  }
+  if (group != nullptr) {
+    result.ranks = group->world();
+    result.zero = run.dist.zero;
+    for (const std::string& bytes : group->Gather(std::to_string(result.memory_bytes))) {
+      result.rank_memory_bytes.push_back(std::stoll(bytes));
+      result.memory_bytes = std::max(result.memory_bytes, result.rank_memory_bytes.back());
+    }
   }
 
   std::sort(rates.begin(), rates.end());

@@ -9,6 +9,7 @@
 
 #include "app/train_run.h"
 #include "base/json.h"
+#include "dist/group.h"
 #include "nn/phase_clock.h"
 
 namespace ckv {
@@ -16,7 +17,7 @@ namespace ckv {
 struct TrainBenchOptions {
   int64_t rows = 3;        // measurements; the first steps before them are not counted
   int64_t row_steps = 10;  // steps of a measurement
-  std::string profile;     // file for a trace of the step after the last measurement; empty = none
+  std::string profile;     // file for a trace of one more step; empty = none
 };
 
 struct TrainBenchResult {
@@ -30,8 +31,13 @@ struct TrainBenchResult {
   double matmul_flops = 0.0;                     // of a large product, as measured here; 0 = not
   std::array<double, kNumPhases> phase_ms = {};  // a step, by Phase
   double step_ms = 0.0;
-  int64_t memory_bytes = 0;
-  double loss = 0.0;  // of the last measurement: log V at first
+  int64_t memory_bytes = 0;  // of the rank that takes most
+  // Several ranks: `tokens_per_second` is that of all, phases and step are those of rank 0.
+  int ranks = 1;
+  int64_t zero = 0;
+  std::vector<int64_t> rank_memory_bytes;
+  CommGroup::Traffic traffic;  // of a step, in bytes
+  double loss = 0.0;           // of the last measurement: log V at first
 
   OrderedJson ToJson() const;
 };
@@ -40,7 +46,13 @@ struct TrainBenchResult {
 double MeasureMatmul(const at::Device& device, const std::string& precision);
 
 // Runs real training steps (forward, backward, clipping, AdamW) of the run's model, with its batch,
-// precision and passes.
-TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options);
+// precision and passes, on `device` alone or on all ranks of `group` (may be nullptr), which share
+// the batch. Each rank writes a profile: rank 0 to the file of the options, rank N to the one that
+// FileOfRank names.
+TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options,
+                               const at::Device& device, CommGroup* group);
+
+// "trace.json" -> "trace.rank1.json".
+std::string FileOfRank(const std::string& path, int rank);
 
 }  // namespace ckv

@@ -24,7 +24,6 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "eval/perplexity.h"
-#include "nn/device.h"
 
 namespace ckv {
 namespace {
@@ -141,8 +140,11 @@ OrderResult RunOrder(const std::string& name, const PerplexityCommand& command, 
   ProgressBar progress(name, static_cast<uint64_t>(std::max<int64_t>(NumTargets(text, options), 0)),
                        "tokens");
   const auto start = std::chrono::steady_clock::now();
-  result.sums = SumPerplexity(model.decoder, text, options,
-                              [&](int64_t done) { progress.Update(static_cast<uint64_t>(done)); });
+  DoTogether(group, [&] {
+    result.sums = SumPerplexity(model.decoder, text, options, [&](int64_t done) {
+      progress.Update(static_cast<uint64_t>(done));
+    });
+  });
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   progress.Finish();
   if (group != nullptr) SumOverRanks(*group, &result.sums);
@@ -302,7 +304,7 @@ std::string ReportText(const PerplexityReport& report, const LoadedModel& model)
 }
 
 void RunPerplexity(PerplexityCommand& command) {
-  const std::unique_ptr<CommGroup> group = JoinRanks({}, 0, "--device", &command.model.device);
+  const std::unique_ptr<CommGroup> group = JoinRanksForEvaluation(&command.model.device);
   LoadedModel model;
   DoTogether(group.get(), [&] { model = LoadModel(command.model); });
   const DecoderConfig& config = model.decoder->config();
@@ -321,7 +323,7 @@ void RunPerplexity(PerplexityCommand& command) {
   const OpenedText opened = OpenText(command, model);
   if (command.count_line_ends && opened.tokenizer == nullptr) model.NeedTokenizer();
   LogInfo("eval", Str(model.folder, " (", model.weights, " weights, ", command.model.precision,
-                      ") on ", DeviceName(model.device)));
+                      ") on ", DescribeDevices(model.device, group.get())));
 
   for (const std::string name : {"parallel", "sequential"}) {
     if (mode != "both" && mode != name) continue;

@@ -17,6 +17,8 @@
 #include "app/output.h"
 #include "app/passes.h"
 #include "app/task_options.h"
+#include "app/task_ranks.h"
+#include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -25,7 +27,6 @@
 #include "ckv_version.h"
 #include "eval/run_task.h"
 #include "nn/device.h"
-#include "tasks/response_cache.h"
 #include "tasks/results.h"
 
 namespace ckv {
@@ -117,25 +118,19 @@ OrderedJson CacheSettings(const Task& task, const LoadedModel& model, uint64_t f
   return settings;
 }
 
-// The cache of a task; nullptr if there is to be none.
-std::unique_ptr<ResponseCache> OpenCache(const TasksCommand& command, const OrderedJson& settings) {
-  if (command.no_cache) return nullptr;
+// Where a task's answers are kept; nullopt if they are not to be.
+std::optional<AnswerFile> AnswersOf(const TasksCommand& command, OrderedJson settings) {
+  if (command.no_cache) return std::nullopt;
   const std::string folder =
       command.cache.empty() ? JoinPath(command.model.path, "eval/answers") : command.cache;
   const std::string name =
       Str(settings["task"].get<std::string>(), "-v", settings["version"].get<std::string>(), "-",
           HashHex(Fnv1a64(settings.dump())), ".jsonl");
-  try {
-    return std::make_unique<ResponseCache>(JoinPath(folder, name), settings);
-  } catch (const IoError& error) {
-    if (!command.cache.empty()) throw;
-    LogWarn("eval", Str("answers are not kept: ", error.what()));
-    return nullptr;
-  }
+  return AnswerFile{JoinPath(folder, name), std::move(settings), !command.cache.empty()};
 }
 
 OrderedJson AboutRun(const LoadedModel& model, const TasksCommand& command,
-                     const TaskRunOptions& options, double seconds) {
+                     const TaskRunOptions& options, int ranks, double seconds) {
   OrderedJson config;
   config["model"] = "ckv";
   config["model_args"] = {{"pretrained", model.folder},
@@ -144,6 +139,7 @@ OrderedJson AboutRun(const LoadedModel& model, const TasksCommand& command,
   config["model_num_parameters"] = model.decoder->NumParameters();
   config["model_dtype"] = command.model.precision;
   config["device"] = DeviceName(model.device);
+  config["ranks"] = ranks;
   config["add_bos_token"] = options.bos;
   if (command.limit > 0) {
     config["limit"] = command.limit;
@@ -193,43 +189,10 @@ void CheckTasksCommand(const TasksCommand& command) {
   }
 }
 
-void RunTasks(const TasksCommand& command) {
-  CheckTasksCommand(command);
-  // Everything that can be wrong with the tasks comes before the model is loaded.
-  std::vector<Task> tasks;
-  for (const std::string& name : command.tasks) {
-    tasks.push_back(OpenTask(name, command.places.task_dir, command.places.data_dirs,
-                             command.few_shot, command.sets));
-    tasks.back().Requests(0);
-  }
-  LoadedModel model = LoadModel(command.model);
-  const Tokenizer& tokenizer = model.NeedTokenizer();
-  const TaskRunOptions options = MakeRunOptions(command, model);
-  const uint64_t fingerprint = command.no_cache ? 0 : ModelFingerprint(model);
-  LogInfo("eval", Str(model.folder, " (", model.weights, " weights, ", command.model.precision,
-                      ") on ", DeviceName(model.device)));
-  const auto start = StopClock::now();
-  std::vector<TaskResult> results;
-  for (const Task& task : tasks) {
-    const std::unique_ptr<ResponseCache> cache =
-        OpenCache(command, CacheSettings(task, model, fingerprint, command, options));
-    const auto task_start = StopClock::now();
-    std::optional<ProgressBar> progress;
-    const auto answers = RunTask(
-        model.decoder, tokenizer, task, options, cache.get(), [&](int64_t done, int64_t total) {
-          if (!progress) {
-            progress.emplace(task.config().name, static_cast<uint64_t>(total), "documents");
-          }
-          progress->Update(static_cast<uint64_t>(done));
-        });
-    progress->Finish();
-    LogInfo("eval", Str(task.config().name, ": ", answers.size(), " documents in ",
-                        Fixed(SecondsSince(task_start), 1), " s"));
-    if (!command.samples.empty()) WriteSamples(command.samples, task, answers);
-    results.push_back(MakeTaskResult(task, answers));
-  }
-  const OrderedJson json =
-      ResultJson(results, AboutRun(model, command, options, SecondsSince(start)));
+// Writes and prints what the tasks gave.
+void ReportTasks(const TasksCommand& command, const std::vector<TaskResult>& results,
+                 const OrderedJson& about) {
+  const OrderedJson json = ResultJson(results, about);
   if (!command.out.empty()) {
     WriteFileAtomically(command.out, DumpLine(json, 2));
   } else if (!command.no_cache && command.cache.empty() &&
@@ -244,6 +207,64 @@ void RunTasks(const TasksCommand& command) {
         command.few_shot < 0 ? std::string("as the tasks say") : Str(command.few_shot), ", limit: ",
         command.limit > 0 ? Str(command.limit) : std::string("none"), "\n", ResultTable(results)));
   }
+}
+
+// One task on all ranks; rank 0 shows how far its own part is.
+TaskResult RunOneTask(const TasksCommand& command, LoadedModel& model, const Task& task,
+                      const TaskRunOptions& options, const std::optional<AnswerFile>& file,
+                      CommGroup* group) {
+  const bool root = group == nullptr || group->root();
+  const auto start = StopClock::now();
+  std::optional<ProgressBar> progress;
+  const auto answers = RunTaskOnRanks(
+      model.decoder, model.NeedTokenizer(), task, options, file, group,
+      [&](int64_t done, int64_t total) {
+        if (!root) return;
+        if (!progress) {
+          progress.emplace(task.config().name, static_cast<uint64_t>(total), "documents");
+        }
+        progress->Update(static_cast<uint64_t>(done));
+      });
+  if (progress) progress->Finish();
+  LogInfo("eval", Str(task.config().name, ": ", answers.size(), " documents in ",
+                      Fixed(SecondsSince(start), 1), " s"));
+  DoTogether(group, [&] {
+    if (root && !command.samples.empty()) WriteSamples(command.samples, task, answers);
+  });
+  return MakeTaskResult(task, answers);
+}
+
+void RunTasks(TasksCommand& command) {
+  CheckTasksCommand(command);
+  const std::unique_ptr<CommGroup> group = JoinRanksForEvaluation(&command.model.device);
+  std::vector<Task> tasks;
+  LoadedModel model;
+  DoTogether(group.get(), [&] {
+    // Everything that can be wrong with the tasks comes before the model is loaded.
+    for (const std::string& name : command.tasks) {
+      tasks.push_back(OpenTask(name, command.places.task_dir, command.places.data_dirs,
+                               command.few_shot, command.sets));
+      tasks.back().Requests(0);
+    }
+    model = LoadModel(command.model);
+    model.NeedTokenizer();
+  });
+  const TaskRunOptions options = MakeRunOptions(command, model);
+  const uint64_t fingerprint = command.no_cache ? 0 : ModelFingerprint(model);
+  LogInfo("eval", Str(model.folder, " (", model.weights, " weights, ", command.model.precision,
+                      ") on ", DescribeDevices(model.device, group.get())));
+  const auto start = StopClock::now();
+  std::vector<TaskResult> results;
+  for (const Task& task : tasks) {
+    const std::optional<AnswerFile> file =
+        AnswersOf(command, CacheSettings(task, model, fingerprint, command, options));
+    results.push_back(RunOneTask(command, model, task, options, file, group.get()));
+  }
+  DoTogether(group.get(), [&] {
+    if (group != nullptr && !group->root()) return;
+    const int ranks = group == nullptr ? 1 : group->world();
+    ReportTasks(command, results, AboutRun(model, command, options, ranks, SecondsSince(start)));
+  });
 }
 
 void PrintTasks(const TasksCommand& command) {
@@ -349,6 +370,7 @@ void AddEvalTasksCommand(CLI::App& eval) {
       "Examples:\n"
       "  ckv eval tasks experiments/demo/runs/first --tasks hellaswag,arc_easy --out results.json\n"
       "  ckv eval tasks MODEL --tasks piqa --set piqa.data=[my/valid.jsonl] --few-shot 5\n\n"
+      "Under torchrun or srun all ranks share the documents, and the first prints and writes.\n"
       "docs/tasks.md says how to add a task.");
   command->callback([options, list_flag] {
     if (*list_flag) {

@@ -3,11 +3,13 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <torch/torch.h>
 
 #include "app/command.h"
 #include "app/output.h"
@@ -16,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "dist/launch.h"
 #include "sweep/chart.h"
 #include "sweep/child.h"
 #include "sweep/runner.h"
@@ -133,7 +136,31 @@ void PrintDryRun(const SweepCommand& command, const SweepConfig& config, const S
   command.output.Print(json, text);
 }
 
+// How the processes that a launcher started for one sweep divide the host: each has the GPU of its
+// local rank, and its points know nothing of the launcher.
+void ShareSweep(const std::optional<Launch>& launch, RunnerOptions* options) {
+  if (!launch.has_value()) return;
+  options->shared = true;
+  options->local_rank = launch->local_rank;
+  options->local_world = launch->local_world;
+  options->unset = LaunchVariables();
+  options->live = launch->rank == 0;
+  std::vector<std::string> gpus;
+  if (const std::optional<std::string> visible = ReadEnvironment("CUDA_VISIBLE_DEVICES")) {
+    std::istringstream list(*visible);
+    for (std::string gpu; std::getline(list, gpu, ',');) gpus.push_back(gpu);
+  } else {
+    for (int64_t i = 0; i < static_cast<int64_t>(torch::cuda::device_count()); ++i) {
+      gpus.push_back(Str(i));
+    }
+  }
+  if (gpus.empty()) return;
+  options->gpu = gpus[static_cast<size_t>(launch->local_rank) % gpus.size()];
+}
+
 void RunSweepCommand(const SweepCommand& command) {
+  const std::optional<Launch> launch = FindLaunch();
+  const bool root = !launch.has_value() || launch->rank == 0;
   const SweepConfig config = LoadSweepConfig(command.path, command.sets);
   PointDescriber describer(config.config);
   const SweepPoints found =
@@ -143,12 +170,13 @@ void RunSweepCommand(const SweepCommand& command) {
     throw ConfigError(command.path, "no point is left: the constraints exclude all of them");
   }
   if (command.dry_run) {
-    PrintDryRun(command, config, found, describer.vocabulary_known());
+    if (root) PrintDryRun(command, config, found, describer.vocabulary_known());
     return;
   }
   MakeDirs(config.RunsDir());
-  WriteFileAtomically(JoinPath(config.RunsDir(), "sweep.yaml"), DumpYaml(config));
+  if (root) WriteFileAtomically(JoinPath(config.RunsDir(), "sweep.yaml"), DumpYaml(config));
   if (!command.slurm.empty()) {
+    if (!root) return;
     if (!command.sets.empty()) {
       throw ConfigError("--slurm", "takes no --set: the tasks of the array read the file alone");
     }
@@ -163,7 +191,9 @@ void RunSweepCommand(const SweepCommand& command) {
   RunnerOptions options;
   options.retry = command.retry;
   options.indices = command.points;
+  ShareSweep(launch, &options);
   const SweepCounts counts = RunSweep(config, found.points, options);
+  if (!root) return;
   const int64_t total = command.points.empty() ? static_cast<int64_t>(found.points.size())
                                                : static_cast<int64_t>(command.points.size());
   std::string text = Str(counts.done, " of ", total, " points done");
@@ -204,6 +234,7 @@ void AddSweepCommand(CLI::App& program) {
       "Examples:\n"
       "  ckv sweep experiments/first-study/sweep.yaml --dry-run\n"
       "  ckv sweep experiments/first-study/sweep.yaml\n\n"
+      "Under torchrun or srun each rank runs points on a GPU of its own until none is left.\n"
       "The same command goes on with a sweep that was stopped. docs/sweeps.md describes the file.");
   command->callback([options] { RunSweepCommand(*options); });
 }

@@ -1,8 +1,8 @@
 #include "app/task_hook.h"
 
+#include "app/task_ranks.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "eval/run_task.h"
 #include "tasks/results.h"
 
 namespace ckv {
@@ -20,13 +20,14 @@ bool TaskHook::DueAt(int64_t step, bool last) const {
 }
 
 std::vector<std::pair<std::string, double>> TaskHook::Evaluate(Decoder& decoder,
-                                                               const Tokenizer& tokenizer) const {
+                                                               const Tokenizer& tokenizer,
+                                                               CommGroup* group) const {
   std::vector<std::pair<std::string, double>> values;
   TaskRunOptions options;
   options.limit = config_.limit;
   for (const Task& task : tasks_) {
-    const TaskResult result =
-        MakeTaskResult(task, RunTask(decoder, tokenizer, task, options, nullptr));
+    const TaskResult result = MakeTaskResult(
+        task, RunTaskOnRanks(decoder, tokenizer, task, options, std::nullopt, group));
     std::string line;
     for (const std::string& metric : result.metrics) {
       const double value = result.FigureOf(metric).value;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/task_options.h"
+#include "dist/group.h"
 #include "model/decoder.h"
 #include "text/tokenizer.h"
 
@@ -20,9 +21,10 @@ class TaskHook {
 
   bool DueAt(int64_t step, bool last) const;
 
-  // Every metric of every task, as "task_<name>_<metric>" and its value.
-  std::vector<std::pair<std::string, double>> Evaluate(Decoder& decoder,
-                                                       const Tokenizer& tokenizer) const;
+  // Every metric of every task, as "task_<name>_<metric>" and its value. `group`: the ranks among
+  // which documents are shared (then collective); nullptr = this process answers all.
+  std::vector<std::pair<std::string, double>> Evaluate(Decoder& decoder, const Tokenizer& tokenizer,
+                                                       CommGroup* group) const;
 
  private:
   TaskHookConfig config_;

@@ -62,6 +62,21 @@ std::unique_ptr<CommGroup> JoinRanks(const DistConfig& config, int64_t threads,
   return std::make_unique<CommGroup>(*launch, config, ChooseDevice(*device, origin));
 }
 
+std::unique_ptr<CommGroup> JoinRanksForEvaluation(std::string* device) {
+  DistConfig config;
+  config.timeout_s = 3600.0;
+  return JoinRanks(config, 0, "--device", device);
+}
+
+std::string DescribeDevices(const at::Device& device, const CommGroup* group) {
+  std::string text = DeviceName(device);
+  if (group != nullptr) {
+    text += Str(", ", group->world(), " ranks over ", group->backend(), " started by ",
+                group->launch().launcher);
+  }
+  return text;
+}
+
 void CheckSameOnAllRanks(CommGroup& group, const TrainRun& run) {
   const std::vector<std::string> hashes = group.Gather(HashHex(ConfigHash(FlattenConfig(run))));
   for (size_t rank = 0; rank < hashes.size(); ++rank) {

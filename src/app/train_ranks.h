@@ -20,6 +20,12 @@ namespace ckv {
 std::unique_ptr<CommGroup> JoinRanks(const DistConfig& config, int64_t threads,
                                      const std::string& origin, std::string* device);
 
+// The same for evaluations, whose parts may take very different times: ranks wait for an hour.
+std::unique_ptr<CommGroup> JoinRanksForEvaluation(std::string* device);
+
+// "NVIDIA H200, 2 ranks over nccl started by torchrun"; without a group the device alone.
+std::string DescribeDevices(const at::Device& device, const CommGroup* group);
+
 // Throws ConfigError on all ranks unless all read the same settings.
 void CheckSameOnAllRanks(CommGroup& group, const TrainRun& run);
 

@@ -11,6 +11,7 @@
 #include <torch/torch.h>
 
 #include "app/load_model.h"
+#include "app/share_model.h"
 #include "app/task_hook.h"
 #include "app/train_ranks.h"
 #include "base/error.h"
@@ -52,7 +53,9 @@ class Training {
   OrderedJson Run(const std::vector<std::string>& arguments);
 
  private:
+  bool DrawsWhileSharing() const;
   Decoder BuildModel();
+  void MakeOptimizer(at::ScalarType type);
   TrainingParts Parts();
   CausalLmOptions ObjectiveOptions() const;
   RunSession Session(const std::vector<std::string>& arguments, int64_t start_step) const;
@@ -65,7 +68,6 @@ class Training {
   void SaveNow(const TrainState& state, bool best);
   BatchLayout TrainLayout() const;
   BatchLayout EvalLayout() const;
-  void ShareWeights();
   void OpenRunDir();
   TrainState Resume();
   void WithMeanWeights(const std::function<void()>& work);
@@ -100,6 +102,9 @@ class Training {
   std::optional<CheckpointSaver> saver_;  // last: it writes while it lives
 };
 
+// Ranks draw fresh weights while they share them out.
+bool Training::DrawsWhileSharing() const { return group_ != nullptr && run_.init_from.empty(); }
+
 // The base that adapters of the run are trained on. What `init_from` means may have changed since
 // the first checkpoint, for a run has another best one.
 std::string BaseModelFolder(const TrainRun& run) {
@@ -115,6 +120,7 @@ Decoder Training::BuildModel() {
   const auto seed = static_cast<uint64_t>(run_.run.seed);
   const LoraConfig& lora = run_.train.lora;
   Decoder model(run_.model);
+  if (DrawsWhileSharing()) return model;
   model->InitializeWeights(seed);
   if (run_.init_from.empty()) return model;
   const std::string folder =
@@ -167,44 +173,43 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
     ChatTemplate chat_template = LoadChatTemplate(run_.data.chat_template);
     chat_template_ = DumpYaml(chat_template);
   }
-  // Masters start from the weights as they were before rounding.
-  NamedTensors exact;
   const at::ScalarType type = WorkingType(run_.train.precision);
-  if (type == at::kBFloat16) {
-    for (const auto& [name, weight] : model_->TrainedParameters()) {
-      exact.emplace_back(name, weight.detach().clone());
-    }
-  }
-  model_->to(device_, type);
   if (group_ != nullptr) {
-    ShareWeights();
+    ShareOptions options;
+    options.dist = run_.dist;
+    options.optim = run_.train.optim;
+    options.type = type;
+    if (DrawsWhileSharing()) options.seed = static_cast<uint64_t>(run_.run.seed);
+    SharedModel shared = ShareModel(model_, *group_, options);
+    parallel_ = std::move(shared.parallel);
+    optimizer_ = std::move(shared.optimizer);
   } else {
-    if (run_.train.fused && type == at::kBFloat16) model_->PackProjections();
-    optimizer_ = std::make_unique<AdamW>(model_->TrainedParameters(), run_.train.optim,
-                                         std::vector<bool>{}, run_.train.fused);
-  }
-  at::NoGradGuard no_grad;
-  const AdamW::Named masters = optimizer_->Weights();
-  for (size_t i = 0; i < masters.size() && !exact.empty(); ++i) {
-    const Tensor& whole = exact[parallel_ ? parallel_->ParameterOf(i) : i].second;
-    masters[i].second.copy_(parallel_ ? parallel_->SliceOfWhole(i, whole) : whole);
+    MakeOptimizer(type);
   }
   if (run_.train.ema_decay > 0.0) {
     ema_ = std::make_unique<Ema>(optimizer_->Weights(), run_.train.ema_decay);
   }
 }
 
-void Training::ShareWeights() {
-  const IterationPlan plan(model_->config().sharing(), model_->config().forward_passes,
-                           model_->config().backward_passes);
-  std::vector<LayerSpan> spans;
-  for (const LayerGroup& one : plan.groups()) spans.push_back({one.start, one.stop, one.iterative});
-  parallel_ = std::make_unique<DataParallel>(*group_, run_.dist, model_->TrainedParameters(),
-                                             UnitsOfLayers(spans));
-  if (run_.dist.zero == 3) model_->SetLayerHooks(parallel_.get());
-  optimizer_ = std::make_unique<AdamW>(parallel_->owned(), run_.train.optim, parallel_->decays(),
-                                       /*fused=*/false);
-  optimizer_->SetNormReduction([this](const Tensor& mine) { return parallel_->CombineNorm(mine); });
+// Of a process that is alone.
+void Training::MakeOptimizer(at::ScalarType type) {
+  // Masters start from the weights as they were before rounding.
+  NamedTensors exact;
+  if (type == at::kBFloat16) {
+    for (const auto& [name, weight] : model_->TrainedParameters()) {
+      exact.emplace_back(name, weight.detach());
+    }
+  }
+  model_->to(device_, type);
+  if (run_.train.fused && type == at::kBFloat16) model_->PackProjections();
+  optimizer_ = std::make_unique<AdamW>(model_->TrainedParameters(), run_.train.optim,
+                                       std::vector<bool>{}, run_.train.fused);
+  at::NoGradGuard no_grad;
+  const AdamW::Named masters = optimizer_->Weights();
+  for (size_t i = 0; i < exact.size(); ++i) {
+    Tensor master = masters[i].second;
+    master.copy_(exact[i].second);
+  }
 }
 
 TrainingParts Training::Parts() {
@@ -229,11 +234,7 @@ TrainingParts Training::Parts() {
 RunSession Training::Session(const std::vector<std::string>& arguments, int64_t start_step) const {
   RunSession session;
   session.command = arguments;
-  session.device = DeviceName(device_);
-  if (group_ != nullptr) {
-    session.device += Str(", ", group_->world(), " ranks over ", group_->backend(), " started by ",
-                          group_->launch().launcher);
-  }
+  session.device = DescribeDevices(device_, group_);
   session.versions = {{"ckv", CKV_VERSION}, {"libtorch", TORCH_VERSION}};
   session.seed = static_cast<uint64_t>(run_.run.seed);
   session.start_step = start_step;
@@ -333,10 +334,11 @@ void Training::ValidateNow(TrainState& state) {
   if (best) SaveNow(state, /*best=*/true);
 }
 
-// Every rank evaluates, for a sharded model computes with all of them; rank 0 writes.
+// The ranks share the documents, unless a sharded model needs all of them for each; rank 0 writes.
 void Training::EvaluateTasks(const TrainState& state) {
   if (!tasks_.DueAt(state.step, state.step == run_.train.steps)) return;
-  WithMeanWeights([&] { task_values_ = tasks_.Evaluate(model_, *tokenizer_); });
+  CommGroup* const sharing = run_.dist.zero == 3 ? nullptr : group_;
+  WithMeanWeights([&] { task_values_ = tasks_.Evaluate(model_, *tokenizer_, sharing); });
   MetricRow row(state.step);
   row.Set(kMetricTokens, static_cast<double>(state.tokens));
   row.Set(kMetricSeconds, state.seconds);
@@ -360,9 +362,9 @@ void Training::WithMeanWeights(const std::function<void()>& work) {
     if (parallel_) parallel_->SpreadWeights();
   }
   work();
+  if (parallel_) parallel_->ReleaseAll();  // also what is still on its way
   for (auto& [weight, value] : saved) weight.copy_(value);
   if (parallel_ && !saved.empty()) parallel_->SpreadWeights();
-  if (parallel_) parallel_->ReleaseAll();
 }
 
 void Training::SaveNow(const TrainState& state, bool best) { saver_->Start(Parts(), state, best); }

@@ -116,6 +116,21 @@ std::optional<Launch> FindLaunch(const Environment& environment) {
   return std::nullopt;
 }
 
+const std::vector<std::string>& LaunchVariables() {
+  static const std::vector<std::string> kNames = {"RANK",
+                                                  "WORLD_SIZE",
+                                                  "LOCAL_RANK",
+                                                  "LOCAL_WORLD_SIZE",
+                                                  "MASTER_ADDR",
+                                                  "MASTER_PORT",
+                                                  "TORCHELASTIC_RESTART_COUNT",
+                                                  "TORCHELASTIC_USE_AGENT_STORE",
+                                                  "TORCHELASTIC_RUN_ID",
+                                                  "SLURM_PROCID",
+                                                  "SLURM_STEP_NUM_TASKS"};
+  return kNames;
+}
+
 std::string FirstHost(const std::string& node_list) {
   std::string host;
   for (size_t i = 0; i < node_list.size() && node_list[i] != ','; ++i) {

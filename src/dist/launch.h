@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace ckv {
 
@@ -34,6 +35,9 @@ std::optional<std::string> ReadEnvironment(const std::string& name);
 // RANK counts before Slurm's variables, so that torchrun may run within a Slurm job. Slurm's count
 // within `srun` only: a batch script that starts the program without srun runs one process.
 std::optional<Launch> FindLaunch(const Environment& environment = ReadEnvironment);
+
+// All variables by which FindLaunch sees a launcher: without them a process is alone.
+const std::vector<std::string>& LaunchVariables();
 
 // The first host of a Slurm list: "gpu[07-09,12],login" -> "gpu07".
 std::string FirstHost(const std::string& node_list);

@@ -1,6 +1,7 @@
 #include "eval/run_task.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -24,7 +25,7 @@ class TaskRunner {
         options_(options),
         cache_(cache),
         progress_(progress),
-        total_(options.limit > 0 ? std::min(options.limit, task.size()) : task.size()),
+        total_(options.NumDocuments(task)),
         answers_(static_cast<size_t>(total_)) {
     if (options.score.max_length == 0) {
       options_.score.max_length = decoder->config().max_position_embeddings;
@@ -35,8 +36,12 @@ class TaskRunner {
   }
 
   std::vector<std::vector<TaskResponse>> Run() {
+    std::vector<int64_t> wanted(static_cast<size_t>(total_));
+    std::iota(wanted.begin(), wanted.end(), 0);
+    if (options_.documents.has_value()) wanted = *options_.documents;
+    num_wanted_ = static_cast<int64_t>(wanted.size());
     std::vector<int64_t> open;
-    for (int64_t i = 0; i < total_; ++i) {
+    for (const int64_t i : wanted) {
       const std::vector<TaskResponse>* known = cache_ == nullptr ? nullptr : cache_->Find(i);
       if (known != nullptr) {
         answers_[static_cast<size_t>(i)] = *known;
@@ -45,7 +50,7 @@ class TaskRunner {
         open.push_back(i);
       }
     }
-    if (progress_) progress_(done_, total_);
+    if (progress_) progress_(done_, num_wanted_);
     if (open.empty()) return std::move(answers_);
     if (task_.config().kind == "generate") {
       RunGeneration(open);
@@ -131,7 +136,7 @@ class TaskRunner {
         if (--left[document] == 0) Finish(open[document]);
       }
       if (cache_ != nullptr) cache_->Flush();
-      if (progress_) progress_(done_, total_);
+      if (progress_) progress_(done_, num_wanted_);
     };
     ScoreRequests(decoder_, requests, options_.score, on_scores);
     if (cache_ != nullptr) cache_->Flush();
@@ -185,7 +190,7 @@ class TaskRunner {
           {0.0, false, CutAtFirst(tokenizer_.Decode(ids[row]), config.until)}};
       Finish(open[row]);
       if (cache_ != nullptr) cache_->Flush();
-      if (progress_) progress_(done_, total_);
+      if (progress_) progress_(done_, num_wanted_);
     };
     Generate(decoder_, prompts, options, hooks);
   }
@@ -197,11 +202,16 @@ class TaskRunner {
   ResponseCache* cache_;
   const TaskProgress& progress_;
   int64_t total_;
+  int64_t num_wanted_ = 0;
   int64_t done_ = 0;
   std::vector<std::vector<TaskResponse>> answers_;
 };
 
 }  // namespace
+
+int64_t TaskRunOptions::NumDocuments(const Task& task) const {
+  return limit > 0 ? std::min(limit, task.size()) : task.size();
+}
 
 std::vector<std::vector<TaskResponse>> RunTask(Decoder& decoder, const Tokenizer& tokenizer,
                                                const Task& task, const TaskRunOptions& options,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "eval/score_requests.h"
@@ -16,6 +17,10 @@ struct TaskRunOptions {
   bool bos = false;              // texts begin with <s>
   int64_t limit = 0;             // the first documents only; 0 = all
   int64_t generation_rows = 32;  // answers that are generated at once
+  // Answers these alone, ascending, and leaves those of others empty.
+  std::optional<std::vector<int64_t>> documents;
+
+  int64_t NumDocuments(const Task& task) const;
 };
 
 // Documents done so far, and of how many.

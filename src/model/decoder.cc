@@ -19,21 +19,24 @@ DecoderImpl::DecoderImpl(const DecoderConfig& config)
   }
 }
 
-void DecoderImpl::InitializeWeights(uint64_t seed) {
+DecoderInitializer::DecoderInitializer(const DecoderConfig& config, uint64_t seed)
+    : generator_(at::make_generator<at::CPUGeneratorImpl>(seed)),
+      range_(config.initializer_range) {}
+
+void DecoderInitializer::Fill(const std::string& name, Tensor parameter) {
   at::NoGradGuard no_grad;
-  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  for (const auto& item : named_parameters()) {
-    const std::string& name = item.key();
-    Tensor parameter = item.value();
-    if (parameter.dim() == 2) {
-      // Drawn on the CPU in fp32: the same weights on every device and in every dtype.
-      parameter.copy_(at::empty(parameter.sizes(), at::kFloat)
-                          .normal_(0.0, config_.initializer_range, generator));
-    } else {
-      const bool is_bias = name.size() >= 4 && name.compare(name.size() - 4, 4, "bias") == 0;
-      parameter.fill_(is_bias ? 0.0 : 1.0);
-    }
+  if (parameter.dim() == 2) {
+    // Drawn on the CPU in fp32: the same weights on every device and in every dtype.
+    parameter.copy_(at::empty(parameter.sizes(), at::kFloat).normal_(0.0, range_, generator_));
+  } else {
+    const bool is_bias = name.size() >= 4 && name.compare(name.size() - 4, 4, "bias") == 0;
+    parameter.fill_(is_bias ? 0.0 : 1.0);
   }
+}
+
+void DecoderImpl::InitializeWeights(uint64_t seed) {
+  DecoderInitializer initializer(config_, seed);
+  for (const auto& item : named_parameters()) initializer.Fill(item.key(), item.value());
 }
 
 const Tensor& DecoderImpl::head_weight() const {

@@ -91,13 +91,24 @@ struct DecoderRun {
   std::vector<int64_t>* passes_run = nullptr;
 };
 
+// Draws a decoder's weights, one parameter after another in the order of named_parameters():
+// N(0, initializer_range) for matrices, 0 for biases, 1 for norms, equal on every device.
+class DecoderInitializer {
+ public:
+  DecoderInitializer(const DecoderConfig& config, uint64_t seed);
+  void Fill(const std::string& name, Tensor parameter);
+
+ private:
+  at::Generator generator_;
+  double range_;
+};
+
 class DecoderImpl : public torch::nn::Module {
  public:
-  // `config` must be resolved. Parameters are uninitialised.
+  // `config` must be resolved. Parameters are uninitialised, and their memory untouched.
   explicit DecoderImpl(const DecoderConfig& config);
 
-  // N(0, initializer_range) for matrices, 0 for biases, 1 for norms, from `seed`, equal on every
-  // device.
+  // All of them by a DecoderInitializer.
   void InitializeWeights(uint64_t seed);
 
   // Output of the last norm, [B, T, C], or [B, 1, C] with last_only. Throws InternalError for

@@ -52,6 +52,29 @@ double ActivationBytes(const IterationPlan& plan, const ModelShape& shape, const
   return tokens * numbers * each + Real(shape.vocab * shape.hidden) * 4.0;
 }
 
+// Seconds of a micro-batch in which stage 3 waits for units. Each comes while the one before it
+// computes; the first of the forward step has none before it, the topmost stays. Work is divided by
+// weights and passes, a backward pass counting twice.
+double WaitForUnits(const UnitWeights& units, double compute_seconds, double seconds_of_weight) {
+  double work = 3.0 * Real(units.rest);
+  for (const GatherUnit& unit : units.units) {
+    work += Real(unit.weights) * Real(unit.passes + 2 * unit.gradient_passes);
+  }
+  const double scale = compute_seconds / work;
+  double waiting = 0.0;
+  for (size_t i = 0; i < units.units.size(); ++i) {
+    const double gather = Real(units.units[i].weights) * seconds_of_weight;
+    double below = 0.0;  // computed while this one comes, forward
+    if (i > 0) below = scale * Real(units.units[i - 1].weights * units.units[i - 1].passes);
+    waiting += std::max(gather - below, 0.0);
+    if (i + 1 == units.units.size()) break;
+    const GatherUnit& next = units.units[i + 1];
+    const double above = scale * Real(2 * next.weights * next.gradient_passes);
+    waiting += std::max(gather - above, 0.0);
+  }
+  return waiting;
+}
+
 void CheckCluster(const ClusterShape& cluster, const DistStep& step, std::string_view origin) {
   const auto need = [&](bool good, const char* what) {
     if (!good) throw ConfigError(origin, what);
@@ -73,6 +96,7 @@ void CheckCluster(const ClusterShape& cluster, const DistStep& step, std::string
 UnitWeights CountUnits(const IterationPlan& plan, const ModelShape& shape) {
   UnitWeights units;
   const auto add = [&](int64_t weights, int64_t passes, int64_t with_gradient) {
+    units.units.push_back({weights, passes, with_gradient});
     units.layers += weights;
     units.largest = std::max(units.largest, weights);
     units.top = weights;
@@ -86,6 +110,13 @@ UnitWeights CountUnits(const IterationPlan& plan, const ModelShape& shape) {
       if (!group.iterative) add(weights, 1, 1);
     }
     if (group.iterative) add(of_group, group.total(), group.gradient_passes);
+  }
+  for (size_t i = 0; i < units.units.size(); ++i) {
+    int64_t three = 0;
+    for (size_t k = i; k < std::min(i + 3, units.units.size()); ++k) {
+      three += units.units[k].weights;
+    }
+    units.neighbours = std::max(units.neighbours, three);
   }
   units.rest = CountParams(plan.spec(), shape).total() - units.layers;
   return units;
@@ -126,7 +157,7 @@ DistCost CountDistCost(const IterationPlan& plan, const ModelShape& shape,
     cost.gradient_memory = part * 4.0 + 3.0 * std::min(step.bucket_bytes, weights * 4.0);
   }
   if (step.stage == 3) {
-    cost.weight_memory = w * (weights / n + Real(units.rest + 2 * units.largest));
+    cost.weight_memory = w * (weights / n + Real(units.rest + units.neighbours));
     cost.gradient_memory = part * 4.0 + 4.0 * Real(3 * units.largest);
   }
   cost.activation_memory = ActivationBytes(plan, shape, step);
@@ -140,8 +171,16 @@ DistCost CountDistCost(const IterationPlan& plan, const ModelShape& shape,
   const double gradients = share * (2.0 * cost.summed_bytes + cost.scattered_bytes) / bandwidth;
   // Two thirds of the work are backward; before stage 2 only the last micro-batch sends.
   const double backward = cost.compute_seconds * 2.0 / 3.0 / (step.stage >= 2 ? 1.0 : m);
-  cost.exposed_seconds =
-      std::max(gradients - backward, 0.0) + share * cost.gathered_bytes / bandwidth;
+  cost.exposed_seconds = std::max(gradients - backward, 0.0);
+  if (step.stage == 3) {
+    const double seconds_of_weight = share * w / bandwidth;
+    cost.exposed_seconds += m * WaitForUnits(units, cost.compute_seconds / m, seconds_of_weight) +
+                            Real(units.rest) * seconds_of_weight;
+    // Both kinds share the wire.
+    cost.exposed_seconds = std::max(cost.exposed_seconds, cost.wire_seconds - cost.compute_seconds);
+  } else {
+    cost.exposed_seconds += share * cost.gathered_bytes / bandwidth;
+  }
   cost.tokens_per_second = Real(step.batch * step.seq_len) / cost.seconds();
   cost.efficiency = cluster.efficiency * cost.compute_seconds / cost.seconds();
   return cost;

@@ -5,19 +5,19 @@
 //   stage 0: a sum of P g;
 //   stage 1: a reduce-scatter of P g and an all-gather of P w;
 //   stage 2: M reduce-scatters of P g and an all-gather of P w;
-//   stage 3: M reduce-scatters of P g, and all-gathers of M (2 U - T) + R, where U are the weights
-//   of
-//            layers, T those of the unit that stays from forward to backward and R the others, each
-//            times w.
+//   stage 3: M reduce-scatters of P g, and all-gathers of M (2 U - T) + R times w, where U are the
+//            weights of layers, T those of the unit that stays from forward to backward and R the
+//            others.
 // Over the wire of one rank go (N - 1) / N of a reduce-scatter or all-gather and twice that of a
 // sum (ring algorithms). A unit is an iterative group or a layer (stage 3 keeps it through all
-// passes).
+// passes); the next unit comes while one computes.
 //
 // Source: Rajbhandari et al. 2020 (ZeRO), for the parts that each rank keeps.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "sharing/cost.h"
 
@@ -60,8 +60,9 @@ struct DistCost {
   double optimizer_memory = 0;
   double activation_memory = 0;
 
-  // Seconds of a step. Sums of gradients run beside the last micro-batch's backward step; all
-  // gathers are waited for.
+  // Seconds of a step. Sums of gradients run beside the last micro-batch's backward step (from
+  // stage 2 on that of each), stage 3's gathers of a unit beside the computing of the one before
+  // it; other gathers are waited for.
   double compute_seconds = 0;
   double wire_seconds = 0;
   double exposed_seconds = 0;  // of these, not hidden
@@ -81,13 +82,21 @@ DistCost CountDistCost(const IterationPlan& plan, const ModelShape& shape,
                        const ClusterShape& cluster, const DistStep& step,
                        std::string_view origin = {});
 
-// Weights by unit of stage 3: of all layers, of the largest unit, of the topmost one, of the rest
-// (embedding, last norm, head).
+// What stage 3 gathers at a time: an iterative group, or a layer.
+struct GatherUnit {
+  int64_t weights = 0;
+  int64_t passes = 1;  // with gradient or without
+  int64_t gradient_passes = 1;
+};
+
 struct UnitWeights {
-  int64_t layers = 0;
+  std::vector<GatherUnit> units;  // from the lowest up
+  int64_t layers = 0;             // weights of all units
   int64_t largest = 0;
+  int64_t neighbours = 0;  // the most of three units in a row: one that computes, one that comes,
+                           // one whose gradients are not sent yet
   int64_t top = 0;
-  int64_t rest = 0;
+  int64_t rest = 0;            // embedding, last norm, head
   double passes_gathered = 0;  // sum over units of weights times (forward + backward passes)
 };
 UnitWeights CountUnits(const IterationPlan& plan, const ModelShape& shape);

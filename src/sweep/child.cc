@@ -8,6 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <regex>
+#include <sstream>
 #include <utility>
 
 #include <climits>
@@ -36,6 +39,16 @@ std::string LastLine(const std::string& text) {
   const size_t begin = text.find_last_of("\r\n", end);
   return text.substr(begin == std::string::npos ? 0 : begin + 1,
                      end - (begin == std::string::npos ? 0 : begin + 1) + 1);
+}
+
+// What the rank that failed first said; the others and the launcher speak after it.
+std::string FirstErrorLine(const std::string& text) {
+  constexpr char kError[] = "error: ";
+  for (size_t at = text.find(kError); at != std::string::npos; at = text.find(kError, at + 1)) {
+    if (at > 0 && text[at - 1] != '\n' && text[at - 1] != '\r') continue;
+    return text.substr(at, text.find_first_of("\r\n", at) - at);
+  }
+  return LastLine(text);
 }
 
 bool MentionsMemory(const std::string& log) {
@@ -67,6 +80,28 @@ std::string OwnProgram() {
   return {path, static_cast<size_t>(length)};
 }
 
+std::string FindProgram(const std::string& name, const std::string& origin) {
+  if (name.find('/') != std::string::npos) return name;
+  const char* folders = std::getenv("PATH");
+  std::istringstream list(folders == nullptr ? "" : folders);
+  for (std::string folder; std::getline(list, folder, ':');) {
+    const std::string path = JoinPath(folder.empty() ? "." : folder, name);
+    if (::access(path.c_str(), X_OK) == 0 && !IsDirectory(path)) return path;
+  }
+  throw ConfigError(origin, Str("there is no program '", name, "' in the folders of PATH"));
+}
+
+std::optional<int> FirstFailedRank(const std::string& log) {
+  const size_t cause = log.rfind("Root Cause");
+  if (cause == std::string::npos) return std::nullopt;
+  const std::regex line("exitcode\\s*:\\s*(-?[0-9]{1,3})");
+  std::smatch found;
+  const std::string rest = log.substr(cause);
+  if (!std::regex_search(rest, found, line)) return std::nullopt;
+  const int code = std::stoi(found[1].str());
+  return code < 0 ? kExitSignalBase - code : code;
+}
+
 Child::Child(ChildCommand command)
     : command_(std::move(command)), start_(std::chrono::steady_clock::now()) {
   if (command_.program.empty()) command_.program = OwnProgram();
@@ -75,11 +110,16 @@ Child::Child(ChildCommand command)
   // Everything is made before the fork: the child may only call what is safe in signal handlers.
   std::vector<std::string> words = command_.arguments;
   words.insert(words.begin(), command_.program);
+  words.insert(words.begin(), command_.launcher.begin(), command_.launcher.end());
+  words.front() = FindProgram(words.front(), "launcher");
   std::vector<std::string> settings;
   for (const auto& [name, value] : command_.environment) settings.push_back(name + "=" + value);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
-    if (command_.environment.count(text.substr(0, text.find('='))) == 0) settings.push_back(text);
+    const std::string name = text.substr(0, text.find('='));
+    const auto& unset = command_.unset;
+    if (std::find(unset.begin(), unset.end(), name) != unset.end()) continue;
+    if (command_.environment.count(name) == 0) settings.push_back(text);
   }
   const std::vector<char*> argv = PointersTo(words);
   const std::vector<char*> envp = PointersTo(settings);
@@ -147,6 +187,10 @@ ChildResult Child::Classify(int wait_status) const {
     return result;
   }
   result.message = LastLine(log);
+  if (!command_.launcher.empty()) {
+    result.exit_code = FirstFailedRank(log).value_or(result.exit_code);
+    result.message = FirstErrorLine(log);
+  }
   if (interrupted_) {
     result.status = StageStatus::kInterrupted;
   } else if (timed_out_) {

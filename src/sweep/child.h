@@ -15,8 +15,10 @@ namespace ckv {
 
 struct ChildCommand {
   std::string program;                             // "" = this one
+  std::vector<std::string> launcher;               // words before it, e.g. of torchrun
   std::vector<std::string> arguments;              // without the program's name
   std::map<std::string, std::string> environment;  // beside that of the sweep
+  std::vector<std::string> unset;                  // of the sweep's variables, not handed on
   std::string out;                                 // file for its stdout
   std::string log;                                 // file for its stderr, which is appended to
   double timeout_s = 0.0;  // 0 = none; then SIGTERM, and SIGKILL ten seconds later
@@ -31,6 +33,13 @@ struct ChildResult {
 
 // The program that runs.
 std::string OwnProgram();
+
+// The path of a program as a shell finds it. Throws ConfigError(origin, ...) if there is none.
+std::string FindProgram(const std::string& name, const std::string& origin);
+
+// What torchrun says at the end of its log of the rank that failed first: its exit code, 128 + N
+// for signal N. nullopt: nothing.
+std::optional<int> FirstFailedRank(const std::string& log);
 
 class Child {
  public:

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -107,6 +108,20 @@ class SweepRunner {
       }
       order_.push_back(static_cast<size_t>(index));
     }
+    // What cannot start shows before anything has.
+    if (!config.train_launcher.empty()) FindProgram(config.train_launcher[0], "train_launcher");
+    for (const SweepStage& stage : config.stages) {
+      if (!stage.launcher.empty()) FindProgram(stage.launcher[0], "launcher of " + stage.name);
+    }
+    const auto first_gpu = static_cast<size_t>(options.local_rank) * slots_.size();
+    const size_t needed = static_cast<size_t>(options.local_world) * slots_.size();
+    if (!config.gpus.empty() && config.gpus.size() < needed) {
+      throw ConfigError("gpus", Str("has ", config.gpus.size(), " entries, but ", needed,
+                                    " points run at once on this host"));
+    }
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      gpus_.push_back(config.gpus.empty() ? options.gpu : config.gpus[first_gpu + i]);
+    }
     if (order_.empty()) {
       for (size_t i = 0; i < points.size(); ++i) order_.push_back(i);
     }
@@ -135,16 +150,17 @@ class SweepRunner {
  private:
   void RunPoints() {
     size_t next = 0;
-    while (next < order_.size() || !running_.empty()) {
+    while (next < order_.size() || !running_.empty() || WaitsForOthers()) {
       while (next < order_.size() && running_.size() < slots_.size() && PendingSignal() == 0) {
         Begin(order_[next++]);
       }
       if (PendingSignal() != 0) Stop();
       PollAll();
       Show(next);
-      if (!running_.empty()) {
+      if (!running_.empty() || WaitsForOthers()) {
         std::this_thread::sleep_for(std::chrono::duration<double>(options_.poll_s));
       }
+      if (next == order_.size() && running_.empty()) LookAtOthers();
     }
   }
 
@@ -184,19 +200,45 @@ class SweepRunner {
     StartStage(running_.back());
   }
 
+  bool WaitsForOthers() const { return options_.shared && !elsewhere_.empty(); }
+
+  // Of the points that other processes had: notes how those have ended of which the lock is free,
+  // and begins one that was left in the midst.
+  void LookAtOthers() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!WaitsForOthers() || now < next_look_) return;
+    next_look_ = now + std::chrono::milliseconds(500);
+    std::vector<size_t> left;
+    for (const size_t index : std::exchange(elsewhere_, {})) {
+      if (!running_.empty() || !PointLock(FolderOf(config_, points_[index])).held()) {
+        left.push_back(index);
+        continue;
+      }
+      states_[index] = StateOf(config_, points_[index]);
+      const std::optional<size_t> stage = NextStage(states_[index]);
+      if (!stage.has_value()) continue;
+      const StageState* known = states_[index].FindStage(StageName(config_, *stage));
+      if (known == nullptr || known->status == StageStatus::kRunning) Begin(index);
+    }
+    elsewhere_.insert(elsewhere_.end(), left.begin(), left.end());
+  }
+
   void StartStage(Running& running) {
     const SweepPoint& point = points_[running.point];
     const std::string folder = FolderOf(config_, point);
     const std::string name = StageName(config_, running.stage);
     ChildCommand command;
     command.program = options_.program;
+    command.launcher =
+        running.stage == 0 ? config_.train_launcher : config_.stages[running.stage - 1].launcher;
+    command.unset = options_.unset;
     command.arguments = StageArguments(config_, point, name);
     command.out = JoinPath(folder, name + ".out");
     command.log = JoinPath(folder, name + ".err");
     command.timeout_s = StageTimeout(config_, running.stage);
     if (config_.threads > 0) command.environment["OMP_NUM_THREADS"] = Str(config_.threads);
-    if (!config_.gpus.empty()) {
-      command.environment["CUDA_VISIBLE_DEVICES"] = config_.gpus[running.slot];
+    if (!gpus_[running.slot].empty()) {
+      command.environment["CUDA_VISIBLE_DEVICES"] = gpus_[running.slot];
     }
     RemoveAll(command.log);
     StageState& state = states_[running.point].Stage(name);
@@ -296,10 +338,12 @@ class SweepRunner {
   std::vector<size_t> order_;
   std::vector<PointState> states_;
   std::vector<bool> slots_;
+  std::vector<std::string> gpus_;  // of each slot; "" = as it is
   std::vector<Running> running_;
   std::vector<size_t> elsewhere_;
   size_t first_alone_ = 0;  // the stage from which on points run one at a time
   bool alone_ = false;      // whether those have their turn
+  std::chrono::steady_clock::time_point next_look_;
   bool stopping_ = false;
 };
 

@@ -19,6 +19,15 @@ struct RunnerOptions {
   bool live = true;              // a table that is redrawn, where stderr is a terminal
   // Between two looks at the children.
   double poll_s = 0.05;
+
+  // Where a launcher has started several processes for the sweep, each of which runs
+  // SweepConfig::parallel points at once: which one of its host this is.
+  bool shared = false;  // waits at the end for the points of the others, and takes over those that
+                        // one of them has left behind
+  int local_rank = 0;
+  int local_world = 1;
+  std::string gpu;                 // CUDA_VISIBLE_DEVICES of its points; "" = as it is, or `gpus`
+  std::vector<std::string> unset;  // variables that are kept from the points
 };
 
 struct SweepCounts {

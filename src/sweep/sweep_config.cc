@@ -29,6 +29,9 @@ void SweepStage::Visit(ConfigVisitor& v) {
   v.Field("timeout_s", timeout_s, "seconds after which the command is stopped; 0 = none");
   v.Require(timeout_s >= 0, "must be >= 0");
   v.Field("alone", alone, "whether no other point may run meanwhile: for measurements of speed");
+  v.Field("launcher", launcher,
+          "words before ckv that start it on several ranks: [torchrun, --standalone, --no-python, "
+          "--nproc-per-node, 2]; none = alone");
 }
 
 void SweepMetric::Visit(ConfigVisitor& v) {
@@ -61,6 +64,7 @@ void SweepConfig::Visit(ConfigVisitor& v) {
           "conditions on the run's keys; points that violate one are left out");
   v.Field("train_timeout_s", train_timeout_s, "seconds after which training is stopped; 0 = none");
   v.Require(train_timeout_s >= 0, "must be >= 0");
+  v.Field("train_launcher", train_launcher, "the same as a stage's launcher, for training");
   v.List("stages", stages, "what follows on training, in order");
   v.List("metrics", metrics, "columns of the report; none = those that are known");
   v.Field("quality", quality, "the metric that is drawn against KV bytes; empty = the first");
@@ -69,7 +73,8 @@ void SweepConfig::Visit(ConfigVisitor& v) {
   v.Require(parallel >= 1, "must be >= 1");
   v.Field("threads", threads, "CPU threads of each point; 0 = as the run says");
   v.Require(threads >= 0, "must be >= 0");
-  v.Field("gpus", gpus, "one value of CUDA_VISIBLE_DEVICES for each point that runs at once");
+  v.Field("gpus", gpus,
+          "one value of CUDA_VISIBLE_DEVICES for each point that runs at once on a host");
   v.Field("flops_per_second", flops_per_second,
           "speed of training, for the expected time; 0 = as the points that are done");
   v.Require(flops_per_second >= 0.0, "must be >= 0");

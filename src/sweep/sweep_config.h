@@ -35,6 +35,7 @@ struct SweepStage {
   std::vector<std::string> command;
   int64_t timeout_s = 0;
   bool alone = false;
+  std::vector<std::string> launcher;
 
   void Visit(ConfigVisitor& v);
 };
@@ -68,6 +69,7 @@ struct SweepConfig {
   std::vector<int64_t> seeds = {0};
   std::vector<std::string> constraints;
   int64_t train_timeout_s = 0;
+  std::vector<std::string> train_launcher;
   std::vector<SweepStage> stages;
   std::vector<SweepMetric> metrics;
   std::string quality;

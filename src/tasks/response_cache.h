@@ -23,6 +23,7 @@ class ResponseCache {
   // IoError if it cannot be written.
   ResponseCache(const std::string& path, const OrderedJson& settings);
 
+  const std::map<int64_t, std::vector<TaskResponse>>& answers() const { return answers_; }
   // nullptr: not known. Until the next Add.
   const std::vector<TaskResponse>* Find(int64_t document) const;
   void Add(int64_t document, std::vector<TaskResponse> answers);

@@ -1,6 +1,7 @@
 #include "train/data_parallel.h"
 
 #include <csignal>
+#include <utility>
 
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -15,10 +16,6 @@ constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};
 constexpr int64_t kReportSize = 5;
 // Buckets under way at a time from stage 2 on, where each holds gradients that nobody keeps.
 constexpr size_t kMostUnderWay = 2;
-
-at::ScalarType SumType(const Tensor& parameter) {
-  return parameter.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 }  // namespace
 
@@ -35,6 +32,8 @@ struct DataParallel::Bucket {
   bool under_way = false;  // sent and not yet received
   bool summed = false;     // part_sums holds something of this step
   bool gathered = true;
+  bool coming = false;  // being gathered
+  CommGroup::Pending weights_pending;
   Tensor wire;
   Tensor part_wire;
   CommGroup::Pending pending;
@@ -53,87 +52,113 @@ class DataParallel::GradHook : public torch::autograd::PostAccumulateGradHook {
   size_t parameter_;
 };
 
-DataParallel::DataParallel(CommGroup& group, const DistConfig& config, Named parameters,
-                           const std::vector<int>& unit_of_layer)
+DataParallel::DataParallel(CommGroup& group, Named parameters, const Options& options)
     : group_(group),
-      stage_(config.zero),
-      reduce_bf16_(config.reduce == "bf16"),
+      stage_(options.config.zero),
+      type_(options.type),
+      reduce_bf16_(options.config.reduce == "bf16"),
       parameters_(std::move(parameters)),
-      places_(parameters_.size()) {
+      places_(parameters_.size()),
+      views_(parameters_.size()) {
   at::NoGradGuard no_grad;
   CKV_CHECK(!parameters_.empty(), "nothing to train");
-  FlatLayoutOptions options;
-  options.world = group_.world();
-  options.by_unit = stage_ == 3;
-  std::vector<int64_t> sizes;
-  for (const auto& [name, parameter] : parameters_) {
-    sizes.push_back(parameter.numel());
-    shapes_.push_back(parameter.sizes().vec());
-    const int layer = LayerOfParameter(name);
-    options.units.push_back(layer < 0 ? -1 : unit_of_layer.at(static_cast<size_t>(layer)));
-  }
-  const at::ScalarType sum_type = SumType(parameters_.front().second);
-  const auto wire_size =
-      static_cast<double>(reduce_bf16_ ? 2 : static_cast<int64_t>(at::elementSize(sum_type)));
-  options.bucket_elements = static_cast<int64_t>(config.bucket_mb * 1e6 / wire_size);
-  const std::vector<FlatBucket> layout = LayOut(sizes, options);
-
-  for (size_t b = 0; b < layout.size(); ++b) {
-    auto bucket = std::make_unique<Bucket>();
-    bucket->layout = layout[b];
-    bucket->filled.resize(layout[b].pieces.size());
-    bucket->ready.resize(layout[b].pieces.size());
-    const at::TensorOptions plain =
-        parameters_.front().second.options().requires_grad(false).dtype(sum_type);
-    const int64_t part_size = layout[b].part_size(group_.world());
-    if (stage_ >= 1) {
-      bucket->weights =
-          at::zeros({layout[b].size}, plain.dtype(parameters_.front().second.dtype()));
-      bucket->part_sums = at::zeros({part_size}, plain);
-    }
-    for (size_t i = 0; i < layout[b].pieces.size(); ++i) {
-      const FlatPiece& piece = layout[b].pieces[i];
-      places_[piece.parameter] = {b, i};
-      Tensor& parameter = parameters_[piece.parameter].second;
-      torch::autograd::impl::set_post_acc_grad_hooks(
-          parameter, std::make_unique<GradHook>(*this, piece.parameter));
-      if (stage_ == 0) continue;
-      const Tensor view =
-          bucket->weights.narrow(0, piece.begin, piece.size).view(shapes_[piece.parameter]);
-      view.copy_(parameter);
-      parameter.set_data(view);
-    }
-    if (stage_ >= 1) {
-      bucket->part = bucket->weights.narrow(0, part_size * group_.rank(), part_size);
-      if (stage_ == 3) bucket->part = bucket->part.clone();
-    }
-    buckets_.push_back(std::move(bucket));
-  }
-
-  if (stage_ == 0) {
-    owned_ = parameters_;
-    return;
-  }
-  slices_ = SlicesOf(layout, group_.rank(), group_.world());
-  for (const OwnedSlice& slice : slices_) {
+  for (const auto& item : parameters_) shapes_.push_back(item.second.sizes().vec());
+  MakeBuckets(options);
+  for (size_t i = 0; i < slices_.size(); ++i) {
+    const OwnedSlice& slice = slices_[i];
     owned_.emplace_back(parameters_[slice.parameter].first,
                         buckets_[slice.bucket]->part.narrow(0, slice.in_part, slice.size));
   }
+  if (stage_ == 0) owned_ = parameters_;
   CKV_CHECK(!owned_.empty(), "rank ", group_.rank(), " owns no weights: too many ranks");
+
+  std::vector<std::vector<size_t>> slices_of(parameters_.size());
+  for (size_t i = 0; i < owned_.size(); ++i) slices_of[ParameterOf(i)].push_back(i);
+  const bool narrows = at::elementSize(options.type) <
+                       static_cast<size_t>(parameters_.front().second.element_size());
+  if (narrows) exact_.resize(owned_.size());
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (options.fill) options.fill(i);
+    TakeWeights(i, slices_of[i]);
+    torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i].second,
+                                                   std::make_unique<GradHook>(*this, i));
+  }
+  views_.clear();
+}
+
+// Their memory without values; of stage 3 that of all units but the root is given back at once.
+void DataParallel::MakeBuckets(const Options& options) {
+  FlatLayoutOptions layout_options;
+  layout_options.world = group_.world();
+  layout_options.by_unit = stage_ == 3;
+  std::vector<int64_t> sizes;
+  for (const auto& [name, parameter] : parameters_) {
+    sizes.push_back(parameter.numel());
+    const int layer = LayerOfParameter(name);
+    layout_options.units.push_back(
+        layer < 0 ? -1 : options.unit_of_layer.at(static_cast<size_t>(layer)));
+  }
+  sum_type_ = options.type == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wire_size =
+      static_cast<double>(reduce_bf16_ ? 2 : static_cast<int64_t>(at::elementSize(sum_type_)));
+  layout_options.bucket_elements = static_cast<int64_t>(options.config.bucket_mb * 1e6 / wire_size);
+  const std::vector<FlatBucket> layout = LayOut(sizes, layout_options);
+  if (stage_ >= 1) slices_ = SlicesOf(layout, group_.rank(), group_.world());
+
+  root_bucket_ = layout.size() - 1;
+  current_ = root_bucket_;
+  const at::TensorOptions plain = at::TensorOptions().device(group_.device());
+  for (size_t b = 0; b < layout.size(); ++b) {
+    buckets_.push_back(std::make_unique<Bucket>());
+    Bucket& bucket = *buckets_.back();
+    bucket.layout = layout[b];
+    bucket.filled.resize(layout[b].pieces.size());
+    bucket.ready.resize(layout[b].pieces.size());
+    for (size_t i = 0; i < layout[b].pieces.size(); ++i) {
+      places_[layout[b].pieces[i].parameter] = {b, i};
+    }
+    if (stage_ == 0) continue;
+    const int64_t part_size = layout[b].part_size(group_.world());
+    bucket.weights = at::zeros({layout[b].size}, plain.dtype(options.type));
+    bucket.part_sums = at::zeros({part_size}, plain.dtype(sum_type_));
+    bucket.part = bucket.weights.narrow(0, part_size * group_.rank(), part_size);
+    if (stage_ == 3) bucket.part = bucket.part.clone();
+    for (const FlatPiece& piece : layout[b].pieces) {
+      views_[piece.parameter] =
+          bucket.weights.narrow(0, piece.begin, piece.size).view(shapes_[piece.parameter]);
+    }
+    gathered_bytes_ += bucket.bytes();
+    if (stage_ == 3 && b != root_bucket_) ReleaseUnit(b);
+  }
   if (stage_ < 3) return;
-  root_bucket_ = buckets_.size() - 1;
-  CKV_CHECK(options.units[layout.back().pieces.front().parameter] == -1, "no embedding");
-  bucket_of_layer_.resize(unit_of_layer.size(), root_bucket_);
+  CKV_CHECK(layout_options.units[layout.back().pieces.front().parameter] == -1, "no embedding");
+  bucket_of_layer_.resize(options.unit_of_layer.size(), root_bucket_);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const int layer = LayerOfParameter(parameters_[i].first);
     if (layer >= 0) bucket_of_layer_[static_cast<size_t>(layer)] = places_[i].first;
   }
-  current_ = root_bucket_;
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    gathered_bytes_ += buckets_[b]->bytes();
-    if (b != root_bucket_) ReleaseUnit(b);
-  }
 }
+
+// Moves a parameter's value to where it belongs; `slices` are those of owned_ that are parts of it.
+void DataParallel::TakeWeights(size_t parameter, const std::vector<size_t>& slices) {
+  Tensor& whole = parameters_[parameter].second;
+  const Tensor value = whole.detach();
+  if (stage_ == 0) {
+    if (!exact_.empty()) exact_[parameter] = value;
+    whole.set_data(value.to(group_.device(), type_));
+    return;
+  }
+  if (buckets_[places_[parameter].first]->gathered) views_[parameter].copy_(value);
+  for (const size_t i : slices) {
+    const Tensor mine = SliceOfWhole(i, value);
+    owned_[i].second.copy_(mine);
+    // A copy, so that the whole can go.
+    if (!exact_.empty()) exact_[i] = mine.clone();
+  }
+  whole.set_data(views_[parameter]);
+}
+
+std::vector<Tensor> DataParallel::TakeExact() { return std::exchange(exact_, {}); }
 
 DataParallel::~DataParallel() {
   for (auto& [name, parameter] : parameters_) {
@@ -202,6 +227,11 @@ void DataParallel::BeginMicroBatch(bool last) {
 
 void DataParallel::BeginBackward() { backward_ = true; }
 
+Tensor DataParallel::NewSums(const Bucket& bucket) const {
+  return at::zeros({bucket.layout.size},
+                   at::TensorOptions().device(group_.device()).dtype(sum_type_));
+}
+
 void DataParallel::TakeGradient(size_t parameter) {
   at::NoGradGuard no_grad;
   const auto [b, p] = places_[parameter];
@@ -209,8 +239,7 @@ void DataParallel::TakeGradient(size_t parameter) {
   CKV_CHECK(!bucket.ready[p], "a second gradient of ", parameters_[parameter].first);
   Tensor& grad = parameters_[parameter].second.mutable_grad();
   if (!bucket.sums.defined()) {
-    bucket.sums =
-        at::zeros({bucket.layout.size}, grad.options().dtype(SumType(grad)).requires_grad(false));
+    bucket.sums = NewSums(bucket);
   }
   const FlatPiece& piece = bucket.layout.pieces[p];
   const Tensor sum = bucket.sums.narrow(0, piece.begin, piece.size).view(shapes_[parameter]);
@@ -238,9 +267,7 @@ void DataParallel::SendReady() {
 
 void DataParallel::Send(Bucket& bucket) {
   if (!bucket.sums.defined()) {
-    const Tensor& like = parameters_.front().second;
-    bucket.sums =
-        at::zeros({bucket.layout.size}, like.options().dtype(SumType(like)).requires_grad(false));
+    bucket.sums = NewSums(bucket);
   }
   for (size_t p = 0; p < bucket.filled.size(); ++p) {
     const FlatPiece& piece = bucket.layout.pieces[p];
@@ -367,6 +394,8 @@ void DataParallel::BeforeLayer(int layer) {
   if (bucket != current_ && current_ != root_bucket_ && !backward_) ReleaseUnit(current_);
   GatherUnit(bucket);
   current_ = bucket;
+  // Buckets go from the topmost unit down.
+  if (!backward_ && bucket > 0) StartGather(bucket - 1);
 }
 
 void DataParallel::AfterLayer(int layer, const Tensor& output) {
@@ -374,29 +403,40 @@ void DataParallel::AfterLayer(int layer, const Tensor& output) {
   const size_t bucket = bucket_of_layer_[static_cast<size_t>(layer)];
   output.register_hook([this, bucket](const Tensor& grad) {
     GatherUnit(bucket);
+    if (bucket + 1 != root_bucket_) StartGather(bucket + 1);
     return grad;
   });
 }
 
-void DataParallel::GatherUnit(size_t b) {
+void DataParallel::StartGather(size_t b) {
   Bucket& bucket = *buckets_[b];
-  if (bucket.gathered) return;
+  if (bucket.gathered || bucket.coming) return;
   at::NoGradGuard no_grad;
   const c10::Storage& storage = bucket.weights.storage();
   c10::StorageImpl* memory = storage.unsafeGetStorageImpl();
   const auto bytes = static_cast<size_t>(bucket.bytes());
   memory->set_data_ptr_noswap(c10::GetAllocator(storage.device_type())->allocate(bytes));
   memory->set_nbytes(bytes);
-  group_.StartAllGather(bucket.weights, bucket.part, "gathering weights").Wait();
-  bucket.gathered = true;
+  bucket.weights_pending = group_.StartAllGather(bucket.weights, bucket.part, "gathering weights");
+  bucket.coming = true;
   ++num_gathers_;
   gathered_bytes_ += bucket.bytes();
   gathered_peak_ = std::max(gathered_peak_, gathered_bytes_);
 }
 
+void DataParallel::GatherUnit(size_t b) {
+  StartGather(b);
+  Bucket& bucket = *buckets_[b];
+  if (!bucket.coming) return;
+  bucket.weights_pending.Wait();
+  bucket.coming = false;
+  bucket.gathered = true;
+}
+
 // Tensors that share the memory stay; it comes back before anybody reads them.
 void DataParallel::ReleaseUnit(size_t b) {
   Bucket& bucket = *buckets_[b];
+  if (bucket.coming) GatherUnit(b);  // its memory is being written
   if (!bucket.gathered) return;
   const c10::Storage& storage = bucket.weights.storage();
   c10::StorageImpl* memory = storage.unsafeGetStorageImpl();

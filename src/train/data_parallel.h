@@ -8,8 +8,9 @@
 //
 // Stage 3 gathers the weights of a unit (an iterative group of layers, or a single layer) before
 // its first pass and keeps them through all m + b passes, and again from the first to the last of
-// its backward steps: 2 gathers a micro-batch however many passes there are. What belongs to no
-// layer (embedding, last norm, head) is kept from the first to the last.
+// its backward steps: 2 gathers a micro-batch however many passes there are. While a unit computes
+// the next one is on its way. What belongs to no layer (embedding, last norm, head) is kept from
+// the first to the last.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,19 @@ class DataParallel : public LayerHooks {
  public:
   using Named = std::vector<std::pair<std::string, Tensor>>;
 
-  // `parameters` on the group's device, equal on all ranks. `unit_of_layer` says which layers stay
-  // gathered together; only stage 3 asks. All of them outlive this.
-  DataParallel(CommGroup& group, const DistConfig& config, Named parameters,
-               const std::vector<int>& unit_of_layer);
+  struct Options {
+    DistConfig config;
+    // Which layers stay gathered together; only stage 3 asks.
+    std::vector<int> unit_of_layer;
+    // What parameters become on the group's device.
+    at::ScalarType type = at::kFloat;
+    // Gives a parameter its value, equal on all ranks; called once for each, in order, right before
+    // it is shared out, so that no rank ever holds all of them. Empty: they have theirs.
+    std::function<void(size_t parameter)> fill;
+  };
+
+  // `parameters`, on any device, are moved to the group's one by one. They outlive this.
+  DataParallel(CommGroup& group, Named parameters, const Options& options);
   ~DataParallel() override;
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
@@ -44,6 +54,9 @@ class DataParallel : public LayerHooks {
 
   // What this rank's optimizer updates: the parameters, or its slices of them as vectors.
   const Named& owned() const { return owned_; }
+  // What owned() were before they were rounded to a narrower type, parallel to them, for the
+  // optimizer's masters; nothing if they were not. Given up by the call.
+  std::vector<Tensor> TakeExact();
   // Whether weight decay counts for them.
   std::vector<bool> decays() const;
 
@@ -97,15 +110,21 @@ class DataParallel : public LayerHooks {
   struct Bucket;
   class GradHook;
 
+  void MakeBuckets(const Options& options);
+  void TakeWeights(size_t parameter, const std::vector<size_t>& slices);
+  Tensor NewSums(const Bucket& bucket) const;
   void TakeGradient(size_t parameter);
   void SendReady();
   void Send(Bucket& bucket);
   void Receive(Bucket& bucket);
-  void GatherUnit(size_t bucket);
+  void StartGather(size_t bucket);
+  void GatherUnit(size_t bucket);  // and waits until it is there
   void ReleaseUnit(size_t bucket);
 
   CommGroup& group_;
   const int64_t stage_;
+  const at::ScalarType type_;
+  at::ScalarType sum_type_ = at::kFloat;
   const bool reduce_bf16_;
   Named parameters_;
   std::vector<std::vector<int64_t>> shapes_;
@@ -113,6 +132,8 @@ class DataParallel : public LayerHooks {
   std::vector<std::pair<size_t, size_t>> places_;  // of each parameter: bucket, piece
   std::vector<OwnedSlice> slices_;                 // stage >= 1, parallel to owned_
   Named owned_;
+  std::vector<Tensor> views_;  // of each parameter into its bucket; until it is taken
+  std::vector<Tensor> exact_;  // parallel to owned_, or none
 
   bool sends_ = false;  // in this micro-batch
   bool last_ = false;

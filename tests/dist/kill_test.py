@@ -2,7 +2,7 @@
 """Kills ranks of a training run again and again; the result must be that of the run nobody touched.
 
 A 4-rank run under torchrun is hit with SIGKILL at random moments: one rank or all of them, a third
-of the times while a checkpoint is being written. torchrun starts the ranks again each time. At the
+of the times while a checkpoint is being written, a tenth wherever it is, starting included. torchrun starts the ranks again each time. At the
 end weights, optimizer, running mean, random state and position in the data must be equal, bit for
 bit, to those of an untouched run, and no start may have met a checkpoint that was not whole.
 
@@ -72,6 +72,18 @@ def being_written(run):
     return folder.is_dir() and any(path.name.endswith(".tmp") for path in folder.iterdir())
 
 
+def kill(processes):
+    """Kills them with SIGKILL; returns how many there still were."""
+    killed = 0
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGKILL)
+            killed += 1
+        except ProcessLookupError:
+            pass
+    return killed
+
+
 def wait_for(condition, launcher, deadline, pause=0.02):
     """False if the launcher ended first."""
     while not condition():
@@ -90,7 +102,8 @@ def main():
         runs.skip(f"{args.python} has no torch, which brings torchrun")
     args.program = str(pathlib.Path(args.program).resolve())
     chance = random.Random(args.seed)
-    deadline = time.monotonic() + args.limit
+    begin = time.monotonic()
+    deadline = begin + args.limit
     with tempfile.TemporaryDirectory(prefix="ckv-kill-") as folder:
         config = runs.prepare(args.program, folder, args.steps_per_kill * args.kills, save_every=5)
         whole, cut = pathlib.Path(folder) / "whole", pathlib.Path(folder) / "cut"
@@ -104,27 +117,31 @@ def main():
         log_path = pathlib.Path(folder) / "cut.log"
         with open(log_path, "w") as log:
             launcher = start(args, config, cut, log)
-            for _ in range(args.kills):
+            while kills["one rank"] + kills["all ranks"] < args.kills:
                 step = runs.last_step(cut)
-                # Each start gets at least one checkpoint further, else the run would never end.
-                if not wait_for(lambda: runs.last_step(cut) > step, launcher, deadline):
+                kind = chance.random()
+                saving = kind < 1 / 3
+                if kind > 0.9:
+                    # Wherever the ranks are: starting, meeting each other, reading.
+                    time.sleep(chance.uniform(0.0, 3.0))
+                elif not wait_for(lambda: runs.last_step(cut) > step, launcher, deadline):
+                    # The others get at least one checkpoint further, else the run would never end.
                     break
-                if chance.random() < 1 / 3:
+                elif saving:
                     if not wait_for(lambda: being_written(cut), launcher, deadline, pause=0.0005):
                         break
-                    kills["while saving"] += 1
                 else:
                     time.sleep(chance.uniform(0.0, 0.3))
                 victims = ranks_of(launcher, args.program)
-                if not victims:
-                    continue
                 every = chance.random() < 0.5
+                if kill(victims if every or not victims else [chance.choice(victims)]) == 0:
+                    continue
+                # What is on the disk now is what the kill left.
+                if saving and being_written(cut):
+                    kills["while saving"] += 1
                 kills["all ranks" if every else "one rank"] += 1
-                for victim in victims if every else [chance.choice(victims)]:
-                    try:
-                        os.kill(victim, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                if (kills["one rank"] + kills["all ranks"]) % max(1, args.kills // 10) == 0:
+                    print(f"{time.monotonic() - begin:6.0f} s: {kills}, step {runs.last_step(cut)}", flush=True)
             wait_for(lambda: launcher.poll() is not None, launcher, deadline)
         text = log_path.read_text()
         if launcher.returncode != 0:

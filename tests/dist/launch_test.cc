@@ -109,6 +109,15 @@ TEST(Launch, FaultsAreNamedByVariable) {
   EXPECT_THAT(with("WORLD_SIZE", "99999999999"), HasSubstr("must be a whole number"));
 }
 
+// A process of which all these are taken away is alone.
+TEST(Launch, VariablesCoverBothLaunchers) {
+  for (auto values : {kByHand, kSlurm}) {
+    ASSERT_TRUE(FindLaunch(Given(values)).has_value());
+    for (const std::string& name : LaunchVariables()) values.erase(name);
+    EXPECT_FALSE(FindLaunch(Given(values)).has_value());
+  }
+}
+
 TEST(Launch, FirstHostOfASlurmList) {
   EXPECT_EQ(FirstHost("a"), "a");
   EXPECT_EQ(FirstHost("a,b"), "a");

@@ -37,7 +37,7 @@ class ParallelRun {
     decoder = Decoder(config_);
     decoder->InitializeWeights(3);
     if (options.lora.enabled()) decoder->AddLora(options.lora, 4);
-    decoder->to(device, options.type);
+    if (group == nullptr) decoder->to(device, options.type);
     CausalLmOptions objective_options;
     objective_options.checkpoint_layers = options.train.checkpoint_layers;
     objective = std::make_unique<CausalLmObjective>(decoder, objective_options);
@@ -53,8 +53,11 @@ class ParallelRun {
       for (const LayerGroup& one : plan.groups()) {
         spans.push_back({one.start, one.stop, one.iterative});
       }
-      parallel = std::make_unique<DataParallel>(*group, options.dist, decoder->TrainedParameters(),
-                                                UnitsOfLayers(spans));
+      DataParallel::Options sharing;
+      sharing.config = options.dist;
+      sharing.unit_of_layer = UnitsOfLayers(spans);
+      sharing.type = options.type;
+      parallel = std::make_unique<DataParallel>(*group, decoder->TrainedParameters(), sharing);
       decoder->SetLayerHooks(parallel.get());
       optimizer =
           std::make_unique<AdamW>(parallel->owned(), options.train.optim, parallel->decays());

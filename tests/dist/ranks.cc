@@ -33,7 +33,9 @@ namespace {
       launch.master = "127.0.0.1";
       launch.port = port;
       launch.prefix = "/test";
-      CommGroup group(launch, options.config, at::kCPU);
+      const at::Device device =
+          options.gpus ? at::Device(at::kCUDA, static_cast<int8_t>(rank)) : at::Device(at::kCPU);
+      CommGroup group(launch, options.config, device);
       work(&group);
     }
   } catch (const Error& error) {

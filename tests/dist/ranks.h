@@ -1,4 +1,4 @@
-// Runs a piece of a test as several ranks, each a process of its own, joined by Gloo.
+// Runs a piece of a test as several ranks, each a process of its own, joined by Gloo or NCCL.
 #pragma once
 
 #include <functional>
@@ -28,6 +28,7 @@ struct RankEnd {
 struct RanksOptions {
   DistConfig config;
   double limit_s = 120.0;  // then all are killed
+  bool gpus = false;       // rank N on GPU N, over NCCL; else all on the CPU, over Gloo
 };
 
 // A TCP port that nobody uses now.

@@ -75,14 +75,20 @@ def expect_equal(run, reference):
         fail(f"{run} ends at step {last_step(run)} and differs from {reference} in {names}")
 
 
-def by_hand(program, arguments, world, port, wrap=lambda rank, command: command, master="127.0.0.1"):
-    """Starts `world` ranks with RANK, WORLD_SIZE, ...; returns their processes."""
+def by_hand(program, arguments, world, port, wrap=lambda rank, command: command, master="127.0.0.1",
+            one_host=False):
+    """Starts `world` ranks with RANK, WORLD_SIZE, ...; returns their processes.
+
+    `one_host`: they know that they share this one, so that each takes a GPU of its own.
+    """
     processes = []
     for rank in range(world):
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         environment.update(
             RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR=master, MASTER_PORT=str(port)
         )
+        if one_host:
+            environment.update(LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
         processes.append(
             subprocess.Popen(
                 wrap(rank, [str(program), *map(str, arguments)]),

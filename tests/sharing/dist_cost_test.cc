@@ -63,6 +63,40 @@ TEST(DistCost, AnIterativeGroupIsGatheredTwiceNotElevenTimes) {
   EXPECT_DOUBLE_EQ(more, static_cast<double>(cost.micro_batches) * (9.0 * grouped + top));
 }
 
+TEST(DistCost, Stage3WaitsForWhatTheUnitBeforeCannotHide) {
+  const UnitWeights units = CountUnits(Plan("0*22"), Shape());
+  ASSERT_EQ(units.units.size(), 22u);
+  EXPECT_EQ(units.neighbours, units.units[0].weights + 2 * units.units[1].weights);
+  ClusterShape cluster;
+  DistStep step;
+  step.stage = 3;
+  step.batch = 64;
+  step.micro_rows = 8;  // one micro-batch on each of 8 GPUs
+  const auto exposed = [&](double bandwidth) {
+    cluster.node_bandwidth = bandwidth;
+    return CountDistCost(Plan("0*22"), Shape(), cluster, step);
+  };
+  // Fast: the first unit of the forward step and what belongs to no layer.
+  const double bytes = static_cast<double>(units.units[0].weights + units.rest) * 2.0 * 7.0 / 8.0;
+  EXPECT_NEAR(exposed(1e12).exposed_seconds, bytes / 1e12, 1e-9);
+  // Slow: nearly all, and never less than the wire takes beyond the computing.
+  const DistCost slow = exposed(1e9);
+  EXPECT_GT(slow.exposed_seconds, slow.wire_seconds - slow.compute_seconds - 1e-9);
+  EXPECT_LE(slow.exposed_seconds, slow.wire_seconds);
+  EXPECT_GT(slow.exposed_seconds, 0.8 * slow.wire_seconds);
+}
+
+// The group comes while a single layer computes.
+TEST(DistCost, AnIterativeGroupIsNotHiddenByTheLayerBelowIt) {
+  const UnitWeights units = CountUnits(Plan("0_20*20_21"), Shape());
+  ASSERT_EQ(units.units.size(), 3u);
+  EXPECT_EQ(units.units[1].passes, 9);
+  EXPECT_EQ(units.neighbours, units.layers);
+  const DistCost cost = Cost("0_20*20_21", 3, 8);
+  EXPECT_GT(cost.exposed_seconds, 0.0);
+  EXPECT_LT(cost.exposed_seconds, cost.wire_seconds);
+}
+
 TEST(DistCost, FaultsAreRefused) {
   ClusterShape cluster;
   DistStep step;

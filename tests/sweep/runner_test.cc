@@ -7,12 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "sweep/child.h"
 #include "tests/temp_dir.h"
 
 namespace ckv {
@@ -39,7 +42,7 @@ case $what in
   fail) echo "error: no such file" >&2; exit 4 ;;
   kill) [ -e "$run/killed" ] || { touch "$run/killed"; kill -9 $$; } ;;
   slow) trap 'exit 143' TERM; [ -e "$run/stopped" ] || { touch "$run/stopped"; sleep 30 & wait; } ;;
-  threads) echo "$OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES" > "$run/env" ;;
+  threads) echo "$OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES$RANK" > "$run/env" ;;
 esac
 echo '{"valid_loss": 2}' > "$run/result.json"
 )";
@@ -120,8 +123,8 @@ TEST_F(RunnerTest, RecordsHowPointsEndAndGoesOn) {
 TEST_F(RunnerTest, StagesFollowEachOtherAndRunAgainWhenTheyChange) {
   AddPoint("ok");
   AddPoint("diverge");
-  config_.stages = {{"eval", {"eval", "after={run}", "--out", "{out}"}, 0},
-                    {"bench", {"bench", "after={run}"}, 0}};
+  config_.stages = {{"eval", {"eval", "after={run}", "--out", "{out}"}, 0, {}},
+                    {"bench", {"bench", "after={run}"}, 0, {}}};
   EXPECT_EQ(RunSweep(config_, points_, options_).done, 1);
   EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\n");
   EXPECT_EQ(ReadFile(File(1, "calls")), "train\n");
@@ -188,6 +191,114 @@ TEST_F(RunnerTest, PointsGetThreadsAndDevicesOfTheirPlace) {
     EXPECT_THAT(text, HasSubstr("5 "));
     EXPECT_TRUE(text == "5 a\n" || text == "5 b\n" || text == "5 c\n") << text;
   }
+}
+
+// What a launcher such as torchrun does: the program's end is in its log, its own is 1.
+constexpr char kLauncher[] = R"sh(#!/bin/sh
+shift
+"$@" && exit 0
+code=$?
+echo "failed (exitcode: 77)" >&2
+echo "Root Cause (first observed failure):" >&2
+echo "  exitcode  : $code (pid: 12)" >&2
+echo "=====" >&2
+exit 1
+)sh";
+
+TEST_F(RunnerTest, ALauncherStartsThePointsAndTellsHowTheyEnd) {
+  WriteFileAtomically(dir_.File("launch.sh"), kLauncher);
+  ::chmod(dir_.File("launch.sh").c_str(), 0755);
+  for (const char* what : {"ok", "diverge", "memory", "fail"}) AddPoint(what);
+  config_.train_launcher = {dir_.File("launch.sh"), "--ranks"};
+  config_.stages = {{"eval", {"eval", "after={run}"}, 0, {dir_.File("launch.sh"), "word"}},
+                    {"bench", {"bench", "after={run}"}, 0, {}}};
+  EXPECT_EQ(RunSweep(config_, points_, options_).done, 1);
+  EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\n");
+  EXPECT_EQ(Status(1), "diverged");
+  EXPECT_EQ(Status(2), "out of memory");
+  EXPECT_EQ(Status(3), "failed");
+  const StageState failed = StateOf(config_, points_[3]).stages[0];
+  EXPECT_EQ(failed.exit_code, 4);
+  EXPECT_EQ(failed.message, "error: no such file");
+  config_.train_launcher = {"no-such-launcher"};
+  AddPoint("ok");
+  EXPECT_THAT(ErrorOf([&] { RunSweep(config_, points_, options_); }),
+              HasSubstr("train_launcher: there is no program 'no-such-launcher'"));
+}
+
+TEST(FirstFailedRank, IsReadFromTheEndOfTorchrunsLog) {
+  EXPECT_EQ(FirstFailedRank("error: x\n"), std::nullopt);
+  EXPECT_EQ(FirstFailedRank("Root Cause:\n  exitcode  : -9 (pid: 3)\n"), 137);
+  EXPECT_EQ(FirstFailedRank("exitcode : 1\nRoot Cause:\n exitcode  : 5 (pid: 3)\n"), 5);
+}
+
+// As one of the processes that a launcher started.
+TEST_F(RunnerTest, ARankOfASweepGivesItsPointsItsOwnGpus) {
+  for (int i = 0; i < 2; ++i) AddPoint("threads");
+  ::setenv("RANK", "7", 1);
+  options_.unset = {"RANK"};
+  options_.local_rank = 1;
+  options_.local_world = 2;
+  options_.gpu = "g";
+  config_.parallel = 1;
+  RunSweep(config_, points_, options_);
+  EXPECT_EQ(ReadFile(File(0, "env")), " g\n");
+  AddPoint("threads");
+  config_.gpus = {"a"};
+  EXPECT_THAT(ErrorOf([&] { RunSweep(config_, points_, options_); }),
+              HasSubstr("gpus: has 1 entries, but 2 points run at once on this host"));
+  config_.gpus = {"a", "b"};
+  RunSweep(config_, points_, options_);
+  EXPECT_EQ(ReadFile(File(2, "env")), " b\n");
+  ::unsetenv("RANK");
+}
+
+TEST_F(RunnerTest, RanksOfASweepDoEachPointOnce) {
+  for (int i = 0; i < 9; ++i) AddPoint(i == 4 ? "fail" : "ok");
+  config_.parallel = 1;
+  options_.shared = true;
+  std::vector<pid_t> ranks;
+  for (int rank = 0; rank < 3; ++rank) {
+    ranks.push_back(::fork());
+    if (ranks.back() != 0) continue;
+    int code = 9;
+    try {
+      const SweepCounts counts = RunSweep(config_, points_, options_);
+      code = counts.done == 8 && counts.failed == 1 && counts.elsewhere == 0 ? 0 : 8;
+    } catch (const Error& error) {
+      code = error.exit_code();
+    }
+    ::_exit(code);
+  }
+  for (const pid_t rank : ranks) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(rank, &status, 0), rank);
+    EXPECT_EQ(WEXITSTATUS(status), 0);  // each knows how all ended
+  }
+  for (size_t i = 0; i < points_.size(); ++i) EXPECT_EQ(Calls(i), 1) << i;
+}
+
+TEST_F(RunnerTest, WhatARankLeavesInTheMidstIsTakenOver) {
+  AddPoint("slow");
+  AddPoint("ok");
+  config_.parallel = 1;
+  options_.shared = true;
+  const pid_t rank = ::fork();
+  ASSERT_GE(rank, 0);
+  if (rank == 0) {
+    RunSweep(config_, points_, options_);
+    ::_exit(0);
+  }
+  for (int i = 0; i < 5000 && !FileExists(File(0, "stopped")); ++i) ::usleep(2000);
+  std::thread killer([&] {
+    ::usleep(700000);
+    ::kill(rank, SIGKILL);
+    ::waitpid(rank, nullptr, 0);
+  });
+  const SweepCounts counts = RunSweep(config_, points_, options_);
+  killer.join();
+  EXPECT_EQ(counts.done, 2);
+  EXPECT_EQ(Calls(0), 2);
 }
 
 TEST_F(RunnerTest, OnlyTheNumberedPoints) {

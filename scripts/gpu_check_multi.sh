@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Tests and measures training on the GPUs of this host, without internet and in under five minutes
+# after the build.
+#
+# usage: scripts/gpu_check_multi.sh [--gpus N] [--quick] [--out FOLDER]
+#
+# Builds the preset gpu (scripts/build.sh), runs the tests of ranks over NCCL with 1 to N GPUs (all
+# that nvidia-smi lists), evaluations and a sweep on all of them, and `ckv bench train` under
+# torchrun with 1 and N GPUs and dist.zero 0 to 3: tokens/s, memory of each rank, and how much of
+# the collectives' time passes beside computing (scripts/trace_overlap.py). --quick leaves out the
+# model of 1.1B weights. --out keeps each part's output and the traces in FOLDER.
+#
+# Exit codes: those of scripts/build.sh; 1 if a part failed.
+source "$(dirname "$0")/common.sh"
+
+quick=
+gpus=
+out=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+scratch=$out
+while (($#)); do
+  case $1 in
+    -h | --help) print_help && exit 0 ;;
+    --quick) quick=1 ;;
+    --gpus)
+      [[ ${2-} =~ ^[1-9][0-9]*$ ]] || fail 2 "--gpus needs a number"
+      gpus=$2
+      shift
+      ;;
+    --out)
+      (($# > 1)) || fail 2 "--out needs a folder"
+      mkdir -p "$2"
+      out=$(cd "$2" && pwd)
+      shift
+      ;;
+    *) fail 2 "unknown argument '$1'; see --help" ;;
+  esac
+  shift
+done
+here=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
+gpus=${gpus:-$here}
+((gpus > 0)) || fail 1 "no GPU is here"
+((gpus <= here)) || fail 2 "--gpus $gpus, but $here are here"
+
+failures=0
+
+# part NAME COMMAND...: runs a part, keeps its output, and goes on if it fails.
+part() {
+  local name=$1
+  shift
+  say "$name"
+  local start=$SECONDS
+  if "$@" 2>&1 | tee "$out/$name.txt"; then
+    say "$name: done ($((SECONDS - start)) s)"
+  else
+    failures=$((failures + 1))
+    say "$name: FAILED ($((SECONDS - start)) s)"
+  fi
+}
+
+scripts/build.sh gpu -- --target dist_test ckv
+nvidia-smi --query-gpu=index,name --format=csv,noheader
+
+ckv=build/gpu/src/app/ckv
+python=$(<"$TORCH_PYTHON_FILE")
+# Ranks share the cores of the host.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
+
+part tests build/gpu/tests/dist/dist_test --gtest_brief=1 --gtest_filter='*GpuRankTest*'
+part evaluation-and-sweep "$python" tests/dist/share_test.py --program "$ckv" --device cuda \
+  --ranks "$gpus"
+
+# launch RANKS ARGUMENT...: the program on so many GPUs.
+port=29600
+launch() {
+  local ranks=$1
+  shift
+  port=$((port + 1))
+  "$python" -m torch.distributed.run --no-python --nproc-per-node "$ranks" \
+    --master-addr 127.0.0.1 --master-port "$port" "$ckv" "$@"
+}
+
+# bench NAME CONFIG ROWS STAGES RANKS...: ROWS samples a rank and step, so that ranks add work.
+bench() {
+  local name=$1 config=$2 rows=$3 stages=$4 ranks stage status=0
+  shift 4
+  for ranks in "$@"; do
+    for stage in $stages; do
+      say "$name, $ranks GPU(s), dist.zero $stage"
+      launch "$ranks" bench train "$config" --set "train.batch_size=$((rows * ranks))" \
+        --set train.micro_batch_size=0 --set "dist.zero=$stage" --rows 2 --row-steps 5 \
+        --profile "$out/$name-$ranks-gpus-zero$stage.json" || status=1
+    done
+  done
+  return $status
+}
+
+numbers=(1)
+((gpus == 1)) || numbers+=("$gpus")
+part train-110m bench 110m configs/train/110m/vanilla.yaml 16 '0 1 2 3' "${numbers[@]}"
+part train-110m-sandwich-top bench 110m-sandwich-top configs/train/110m/sandwich-top.yaml 16 '0 3' \
+  "$gpus"
+if [[ -z $quick ]]; then
+  part train-1b bench 1b configs/train/1b/vanilla.yaml 4 '0 1 3' "$gpus"
+fi
+part overlap python3 scripts/trace_overlap.py "$out"/*-"$gpus"-gpus-*.json
+
+((failures == 0)) || fail 1 "$failures part(s) failed"
+say "all parts passed"

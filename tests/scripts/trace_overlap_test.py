@@ -1,0 +1,59 @@
+"""trace_overlap.py: what of NCCL's kernels passes beside others, from small traces made by hand."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "trace_overlap.py"
+
+
+def kernel(name, begin, duration, category="kernel"):
+    return {"ph": "X", "cat": category, "name": name, "ts": begin, "dur": duration}
+
+
+class TraceOverlapTest(unittest.TestCase):
+    def figures(self, events):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "trace.json"
+            path.write_text(events if isinstance(events, str) else json.dumps({"traceEvents": events}))
+            done = subprocess.run([sys.executable, SCRIPT, path], capture_output=True, text=True)
+            return done.returncode, done.stdout.splitlines()[-1:], done.stderr
+
+    def test_counts_time_that_both_fill_once(self):
+        code, lines, _ = self.figures([
+            kernel("gemm", 1000, 2000),
+            kernel("add", 2500, 1500),  # within and behind gemm, on another stream
+            kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL", 3000, 4000),
+            kernel("gemm", 6000, 500),
+            kernel("ncclDevKernel_AllGather_RING_LL", 9000, 1000),
+            {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 0, "dur": 20000},
+            kernel("Memset", 0, 20000, "gpu_memset"),
+            {"ph": "i", "name": "mark", "ts": 5},
+        ])
+        self.assertEqual(code, 0)
+        # 1-10 ms; NCCL 3-7, 9-10; others 1-4, 6-6.5; both 3-4, 6-6.5; neither 7-9.
+        self.assertEqual(
+            lines[0].split()[1:], ["9.00", "5.00", "3.50", "1.50", "30.0%", "2.00"]
+        )
+
+    def test_nothing_hidden(self):
+        code, lines, _ = self.figures([kernel("gemm", 0, 1000), kernel("ncclKernel", 1000, 500)])
+        self.assertEqual((code, lines[0].split()[1:]), (0, ["1.50", "0.50", "1.00", "0.00", "0.0%", "0.00"]))
+
+    def test_a_trace_without_collectives(self):
+        code, lines, _ = self.figures([kernel("gemm", 0, 1000)])
+        self.assertEqual(code, 1)
+        self.assertIn("no kernel of NCCL", lines[0])
+
+    def test_what_is_no_trace(self):
+        for text in ("{", "[1]", '{"events": []}'):
+            code, _, error = self.figures(text)
+            self.assertEqual(code, 3)
+            self.assertIn("is no Chrome trace", error)
+
+
+if __name__ == "__main__":
+    unittest.main()
