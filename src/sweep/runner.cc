@@ -186,9 +186,10 @@ class SweepRunner {
       elsewhere_.push_back(index);
       return;
     }
-    states_[index] = StateOf(config_, points_[index]);  // another process may have changed it
+    const PointState before = std::exchange(states_[index], StateOf(config_, points_[index]));
     const std::optional<size_t> stage = NextStage(states_[index]);
     if (!stage.has_value()) return;
+    if (options_.shared && HasEndedSince(before, states_[index], *stage)) return;
     Running running;
     running.point = index;
     running.stage = *stage;
@@ -198,6 +199,14 @@ class SweepRunner {
     slots_[running.slot] = true;
     running_.push_back(std::move(running));
     StartStage(running_.back());
+  }
+
+  // Whether another process has run the stage to its end, be it a bad one, since this one began.
+  bool HasEndedSince(const PointState& before, const PointState& now, size_t stage) const {
+    const StageState* ended = now.FindStage(StageName(config_, stage));
+    if (ended == nullptr || ended->status == StageStatus::kRunning) return false;
+    const StageState* known = before.FindStage(StageName(config_, stage));
+    return known == nullptr || known->status != ended->status || known->seconds != ended->seconds;
   }
 
   bool WaitsForOthers() const { return options_.shared && !elsewhere_.empty(); }

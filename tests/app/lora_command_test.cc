@@ -56,7 +56,7 @@ class LoraCommandTest : public ::testing::Test {
 
   double Perplexity(const std::string& model) const {
     const Json json = RunCkvJson({"eval", "perplexity", model, "--data", dir_.File("text.txt"),
-                                  "--device", "cpu", "--precision", "fp64"});
+                                  "--seq-len", "12", "--device", "cpu", "--precision", "fp64"});
     return json.is_null() ? -1.0 : json["parallel"]["token_perplexity"].get<double>();
   }
 

@@ -236,8 +236,8 @@ int64_t ResidentBytes(const std::string& key) {
 TEST_F(DataParallelTest, Stage3NeverHoldsAllWeightsWhileItIsBuilt) {
   ExpectRanks(4, [&](CommGroup* group) {
     DecoderConfig config = TinyConfig("0*12");
-    config.hidden_size = 384;
-    config.intermediate_size = 1024;
+    config.hidden_size = 768;
+    config.intermediate_size = 2048;
     Decoder decoder(config);
     const NamedTensors parameters = NamedParameters(*decoder);
     int64_t all = 0;
@@ -249,10 +249,10 @@ TEST_F(DataParallelTest, Stage3NeverHoldsAllWeightsWhileItIsBuilt) {
     DecoderInitializer initializer(config, 3);
     options.fill = [&](size_t i) { initializer.Fill(parameters[i].first, parameters[i].second); };
     const DataParallel parallel(*group, parameters, options);
-    // A quarter of the weights and of their gradients, a layer or two, and the allocator's
-    // rounding.
+    // A quarter of the weights and of their gradients, a layer or two, and pages of libraries that
+    // are used for the first time: 0.7 or less. The whole beside them would make it 1.5.
     const int64_t peak = ResidentBytes("VmHWM") - before;
-    CKV_CHECK(peak < all * 3 / 4, "a peak of ", peak, " bytes for ", all, " bytes of weights");
+    CKV_CHECK(peak < all * 9 / 10, "a peak of ", peak, " bytes for ", all, " bytes of weights");
     // The weights are those that a process alone draws.
     Decoder whole(config);
     whole->InitializeWeights(3);

@@ -40,6 +40,7 @@ case $what in
   diverge) echo "error: step 3: the loss is not finite" >&2; exit 5 ;;
   memory) echo "error: CUDA out of memory" >&2; exit 1 ;;
   fail) echo "error: no such file" >&2; exit 4 ;;
+  nap) sleep 0.3 ;;
   kill) [ -e "$run/killed" ] || { touch "$run/killed"; kill -9 $$; } ;;
   slow) trap 'exit 143' TERM; [ -e "$run/stopped" ] || { touch "$run/stopped"; sleep 30 & wait; } ;;
   threads) echo "$OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES$RANK" > "$run/env" ;;
@@ -254,7 +255,8 @@ TEST_F(RunnerTest, ARankOfASweepGivesItsPointsItsOwnGpus) {
 }
 
 TEST_F(RunnerTest, RanksOfASweepDoEachPointOnce) {
-  for (int i = 0; i < 9; ++i) AddPoint(i == 4 ? "fail" : "ok");
+  // What fails comes when all have begun.
+  for (int i = 0; i < 9; ++i) AddPoint(i < 4 ? "nap" : i == 4 ? "fail" : "ok");
   config_.parallel = 1;
   options_.shared = true;
   std::vector<pid_t> ranks;
