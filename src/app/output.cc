@@ -17,8 +17,10 @@ void CommandOutput::AddJson(CLI::App& command) {
 
 void CommandOutput::AddOptions(CLI::App& command) {
   AddJson(command);
+  // Looked at first, for the work may take hours.
   command.add_option("--out", file_, "Write the result to a file instead of stdout")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->each([](const std::string& path) { CheckWritable(path); });
 }
 
 void CommandOutput::Print(const OrderedJson& json, const std::string& text) const {

@@ -31,6 +31,12 @@ int OpenOrThrow(const std::string& path, int flags, const char* what) {
   return fd;
 }
 
+// Pipes, terminals and devices are written to, not replaced.
+bool IsReplaceable(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
+}
+
 }  // namespace
 
 bool FileExists(const std::string& path) {
@@ -115,13 +121,31 @@ std::string ReadFile(const std::string& path, uint64_t max_bytes) {
   }
 }
 
+void CheckWritable(const std::string& path) {
+  if (IsDirectory(path)) throw IoError(path, "cannot write", EISDIR);
+  const std::string place = FileExists(path) && !IsReplaceable(path) ? path : DirName(path);
+  if (::access(place.c_str(), W_OK) != 0) throw IoError(path, "cannot write", errno);
+}
+
 void WriteFileAtomically(const std::string& path, std::string_view content) {
-  const std::string temporary = Str(path, ".tmp.", ::getpid());
+  if (FileExists(path) && !IsReplaceable(path)) {
+    FileWriter writer(path);
+    writer.Write(content);
+    writer.Close();
+    return;
+  }
+  std::string target = path;
+  std::error_code error;
+  if (std::filesystem::is_symlink(path, error)) {
+    target = std::filesystem::weakly_canonical(path, error).string();
+    if (error) throw IoError(path, "cannot follow the link", error.value());
+  }
+  const std::string temporary = Str(target, ".tmp.", ::getpid());
   try {
     FileWriter writer(temporary);
     writer.Write(content);
     writer.Close();
-    RenameDurably(temporary, path);
+    RenameDurably(temporary, target);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;

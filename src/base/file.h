@@ -37,7 +37,12 @@ std::string JoinPath(const std::string& folder, const std::string& name);
 // The whole content. Throws IoError also if it is larger than `max_bytes`.
 std::string ReadFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 31);
 
-// Replaces the content of `path` at once; the old content stays if anything fails.
+// Throws IoError if WriteFileAtomically could not write there: no such folder, a folder, no right
+// to.
+void CheckWritable(const std::string& path);
+
+// Replaces the content of `path`, or of what it is a link to, at once; the old content stays if
+// anything fails. Pipes and devices are written to.
 void WriteFileAtomically(const std::string& path, std::string_view content);
 
 // Renames and makes it durable in the folder of `to`.

@@ -2,13 +2,20 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <thread>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/temp_dir.h"
 
 namespace ckv {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Limits the size of files this process may write, which stands in for a full disk.
 class FileSizeLimit {
@@ -46,6 +53,37 @@ TEST(WriteFileAtomically, KeepsTheOldContentWhenTheDiskIsFull) {
   EXPECT_NE(error.find("cannot write"), std::string::npos) << error;
   EXPECT_EQ(ReadFile(dir.File("a")), "old");
   EXPECT_EQ(ListDir(dir.path()), std::vector<std::string>{"a"});
+}
+
+TEST(WriteFileAtomically, FollowsLinksAndLeavesDevices) {
+  const TempDir dir;
+  WriteFileAtomically(dir.File("real"), "old");
+  ASSERT_EQ(::symlink("real", dir.File("link").c_str()), 0);
+  WriteFileAtomically(dir.File("link"), "new");
+  EXPECT_EQ(ReadFile(dir.File("real")), "new");
+  struct stat info {};
+  ASSERT_EQ(::lstat(dir.File("link").c_str(), &info), 0);
+  EXPECT_TRUE(S_ISLNK(info.st_mode));
+
+  const std::string pipe = dir.File("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] { read = ReadFile(pipe); });
+  WriteFileAtomically(pipe, "through");
+  reader.join();
+  EXPECT_EQ(read, "through");
+  ASSERT_EQ(::stat(pipe.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode));
+}
+
+TEST(CheckWritable, NamesWhatIsInTheWay) {
+  const TempDir dir;
+  CheckWritable(dir.File("new"));
+  WriteFileAtomically(dir.File("there"), "");
+  CheckWritable(dir.File("there"));
+  EXPECT_THAT(ErrorOf([&] { CheckWritable(dir.path()); }), HasSubstr("Is a directory"));
+  EXPECT_THAT(ErrorOf([&] { CheckWritable(dir.File("none/new")); }),
+              HasSubstr("none/new: cannot write: No such file"));
 }
 
 TEST(ReadFile, SaysWhatIsMissing) {
