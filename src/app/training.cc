@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
+#include "app/init_from.h"
 #include "app/load_model.h"
 #include "app/share_model.h"
 #include "app/task_hook.h"
@@ -125,7 +126,7 @@ Decoder Training::BuildModel() {
   if (run_.init_from.empty()) return model;
   const std::string folder =
       lora.enabled() ? BaseModelFolder(run_) : FindModelFolder(run_.init_from);
-  ReadModelConfig(folder);  // refuses other model families
+  CheckInitFrom(folder, run_.model, tokenizer_.get());
   LoadModelWeights(folder, "model", *model, /*may_grow_rows=*/!lora.enabled());
   if (!lora.enabled()) return model;
   model->AddLora(lora, MixBits(seed));

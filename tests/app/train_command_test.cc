@@ -196,6 +196,22 @@ TEST_F(TrainCommandTest, StartsFromTheWeightsOfARun) {
   EXPECT_LT(warm["valid_loss"].get<double>(), fresh - 0.5);
 }
 
+// The same shapes, but other mathematics or another vocabulary.
+TEST_F(TrainCommandTest, StartsOnlyFromWeightsThatMeanTheSame) {
+  ASSERT_EQ(RunCkv(Train("first", {"train.steps=20"})).exit_code, kExitOk);
+  const std::string from = "init_from=" + RunPath("first");
+  const auto train = [&](const std::string& name, const std::string& set) {
+    return Train(name, {from, "train.steps=20", set});
+  };
+  EXPECT_THAT(CkvError(kExitConfig, train("heads", "model.num_attention_heads=1")),
+              HasSubstr("has 2 as 'model.num_attention_heads', but this run has 1"));
+  EXPECT_THAT(CkvError(kExitConfig, train("tied", "model.tie_word_embeddings=true")),
+              HasSubstr("output head of its own"));
+  const ProgramResult rope = RunCkv(train("rope", "model.rope.theta=500"));
+  EXPECT_EQ(rope.exit_code, kExitOk);
+  EXPECT_THAT(rope.err, HasSubstr("'model.rope.theta' is 500"));
+}
+
 TEST_F(TrainCommandTest, ADivergedRunStopsAndKeepsTheLastGoodCheckpoint) {
   const std::vector<std::string> sets = {"train.optim.lr=1e30", "train.schedule.warmup_steps=0",
                                          "train.optim.clip_norm=0"};
