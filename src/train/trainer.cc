@@ -73,6 +73,7 @@ struct Trainer::Pending {
   Tensor loss_sum;      // scalar fp64
   Tensor grad_norm;     // scalar, of the last step
   Tensor skipped;       // scalar fp32: steps
+  Tensor left_out;      // scalar fp64: targets of skipped steps
   Tensor rank_targets;  // scalar fp64: targets of all ranks, not yet in `targets`
   Tensor first_bad;     // scalar fp32: the first skipped step, counted from 1; 0 = none
   int64_t targets = 0;  // what the loss is divided by
@@ -177,14 +178,13 @@ void Trainer::Step(TrainState& state, Pending& pending) {
   }
   if (parallel_ != nullptr) {
     loss_sum = parallel_->SumScalar(loss_sum);
-    pending.rank_targets =
-        pending.rank_targets.defined() ? pending.rank_targets + step_targets : step_targets;
     targets = 0;  // those of all ranks are on the device
   }
-  FinishStep(state, pending, {loss_sum, targets, targets, data_seconds});
+  FinishStep(state, pending, {loss_sum, targets, targets, data_seconds}, step_targets);
 }
 
-void Trainer::FinishStep(TrainState& state, Pending& pending, const StepLoss& loss) {
+void Trainer::FinishStep(TrainState& state, Pending& pending, const StepLoss& loss,
+                         const Tensor& rank_targets) {
   const Tensor& loss_sum = loss.sum;
   pending.data_seconds += loss.data_seconds;
   pending.lr = config_.optim.lr * schedule_.At(state.step) * state.plateau.lr_scale;
@@ -193,17 +193,26 @@ void Trainer::FinishStep(TrainState& state, Pending& pending, const StepLoss& lo
   if (ema_ != nullptr) ema_->Update(optimizer_.Weights());
   ++state.step;
 
-  // A skipped step must not make the mean of the others NaN.
+  // A skipped step has no part in the mean loss.
   const Tensor counted = at::where(result.skipped.eq(0), loss_sum, at::zeros_like(loss_sum));
+  const Tensor left_out = rank_targets.defined()
+                              ? result.skipped * rank_targets
+                              : result.skipped.to(at::kDouble) * static_cast<double>(loss.count);
   const Tensor bad_step = result.skipped * static_cast<double>(state.step);
   if (pending.loss_sum.defined()) {
     pending.loss_sum = pending.loss_sum + counted;
     pending.skipped = pending.skipped + result.skipped;
+    pending.left_out = pending.left_out + left_out;
     pending.first_bad = at::where(pending.first_bad.eq(0), bad_step, pending.first_bad);
   } else {
     pending.loss_sum = counted;
     pending.skipped = result.skipped;
+    pending.left_out = left_out;
     pending.first_bad = bad_step;
+  }
+  if (rank_targets.defined()) {
+    pending.rank_targets =
+        pending.rank_targets.defined() ? pending.rank_targets + rank_targets : rank_targets;
   }
   pending.grad_norm = result.grad_norm;
   pending.targets += loss.count;
@@ -219,14 +228,14 @@ void Trainer::Settle(TrainState& state, Pending& pending) {
     pending.tokens += targets;
   }
   state.loss_sum += pending.loss_sum.item<double>();  // waits for the device
-  state.loss_targets += pending.targets;
+  state.loss_targets += pending.targets - static_cast<int64_t>(pending.left_out.item<double>());
   state.tokens += pending.tokens;
   state.seconds += pending.watch.Seconds();
   const auto skipped = static_cast<int64_t>(pending.skipped.item<float>());
   state.skipped_steps += skipped;
   if (skipped > 0 && config_.on_nonfinite == "stop") {
     throw DivergedError(static_cast<int64_t>(pending.first_bad.item<float>()),
-                        "the loss or a gradient is not finite; the last checkpoint is good (lower "
+                        "the loss or a gradient is not finite; checkpoints are from before (lower "
                         "train.optim.lr, or train.on_nonfinite: skip)");
   }
   if (state.skipped_steps > config_.max_skipped_steps) {
@@ -263,8 +272,8 @@ void Trainer::Run(TrainState& state, const TrainHooks& hooks) {
     row_tokens += pending.tokens;
     if (log) {
       TrainProgress progress;
-      progress.loss =
-          state.loss_sum / static_cast<double>(std::max<int64_t>(state.loss_targets, 1));
+      // NaN if all steps were skipped.
+      progress.loss = state.loss_sum / static_cast<double>(state.loss_targets);
       progress.grad_norm = pending.grad_norm.item().toDouble();
       progress.lr = pending.lr;
       progress.tokens_per_second = static_cast<double>(row_tokens) / std::max(row_seconds, 1e-9);

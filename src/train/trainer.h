@@ -82,7 +82,9 @@ class Trainer {
   struct Pending;  // sums on the device since the last look
 
   void Step(TrainState& state, Pending& pending);
-  void FinishStep(TrainState& state, Pending& pending, const StepLoss& loss);
+  // `rank_targets`: what the losses of all ranks are divided by; undefined = loss.count.
+  void FinishStep(TrainState& state, Pending& pending, const StepLoss& loss,
+                  const Tensor& rank_targets = {});
   torch::nn::Module& module();
   void Settle(TrainState& state, Pending& pending);
   Batch ToDevice(const TokenBatch& batch) const;

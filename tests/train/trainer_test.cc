@@ -126,13 +126,28 @@ TEST_F(TrainerTest, SkipsAndCountsOnRequest) {
   TrainConfig config = TinyTraining(6);
   config.on_nonfinite = "skip";
   config.max_skipped_steps = 2;
+  config.log_every = 1;
   TinyRun run(data_, config);
   SpoiledObjective objective(*run.objective, {1, 3});
   Trainer(config, objective, *run.data, *run.optimizer, nullptr, at::kCPU)
       .Run(run.state, run.hooks);
   EXPECT_EQ(run.state.skipped_steps, 2);
   EXPECT_EQ(run.optimizer->num_updates(), 4);
-  for (const double loss : run.losses) EXPECT_TRUE(std::isfinite(loss));
+  // Rows of single steps: a skipped one has no loss, the others have that of their own targets.
+  ASSERT_EQ(run.losses.size(), 6U);
+  for (size_t step = 0; step < run.losses.size(); ++step) {
+    EXPECT_EQ(std::isfinite(run.losses[step]), step != 1 && step != 3) << step;
+  }
+  TrainConfig one_row = config;
+  one_row.log_every = 6;
+  TinyRun rare(data_, one_row);
+  SpoiledObjective same(*rare.objective, {1, 3});
+  Trainer(one_row, same, *rare.data, *rare.optimizer, nullptr, at::kCPU)
+      .Run(rare.state, rare.hooks);
+  double mean = 0.0;
+  for (const size_t step : {0U, 2U, 4U, 5U}) mean += run.losses[step] / 4.0;
+  ASSERT_EQ(rare.losses.size(), 1U);
+  EXPECT_NEAR(rare.losses[0], mean, 1e-9);
 
   TinyRun worse(data_, config);
   SpoiledObjective spoiled(*worse.objective, {1, 3, 4});
