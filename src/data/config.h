@@ -45,6 +45,7 @@ struct DataConfig {
         "valid_percent", valid_percent,
         "share of the training data, at its end, held out for validation if valid is not given");
     v.Require(valid_percent >= 0 && valid_percent < 100, "must be from 0 to below 100");
+    v.Require(valid_percent == 0 || valid.empty(), "holds nothing out where 'valid' is given");
     v.Field("valid_tokens", valid_tokens,
             "validate on about so many tokens, evenly spread; 0 = all");
     v.Require(valid_tokens >= 0, "must be >= 0");

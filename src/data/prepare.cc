@@ -1,8 +1,10 @@
 #include "data/prepare.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -20,6 +22,10 @@
 
 namespace ckv {
 namespace {
+
+// In front of the process that makes or removes a folder.
+constexpr char kUnfinished[] = ".unfinished.";
+constexpr char kReplaced[] = ".replaced.";
 
 // Documents are handed over in batches of at least this size.
 constexpr size_t kBatchBytes = size_t{1} << 18;
@@ -274,6 +280,39 @@ void RunPipeline(const PrepareOptions& options, const Tokenizer& tokenizer,
   progress.Finish();
 }
 
+// The first thing in a data set's folder that is no part of one; "" = nothing.
+std::string NotOfDataset(const std::string& folder) {
+  for (const std::string& name : ListDir(folder)) {
+    const bool part =
+        name == "index.json" || name.rfind("tokens-", 0) == 0 || name.rfind("tokenizer.", 0) == 0;
+    if (part) continue;
+    const std::string path = JoinPath(folder, name);
+    if (name != "valid" || !IsDirectory(path)) return name;
+    const std::string inside = NotOfDataset(path);
+    if (!inside.empty()) return JoinPath(name, inside);
+  }
+  return "";
+}
+
+// Removes what calls with the same output left that were killed: their processes are gone.
+void RemoveLeftBehind(const std::string& out) {
+  const std::string parent = DirName(out);
+  if (!IsDirectory(parent)) return;
+  for (const char* what : {kUnfinished, kReplaced}) {
+    const std::string prefix = BaseName(out) + what;
+    for (const std::string& name : ListDir(parent)) {
+      if (name.rfind(prefix, 0) != 0) continue;
+      const std::string digits = name.substr(prefix.size());
+      if (digits.empty() || digits.size() > 9 ||
+          digits.find_first_not_of("0123456789") != std::string::npos) {
+        continue;
+      }
+      const auto process = static_cast<pid_t>(std::stol(digits));
+      if (::kill(process, 0) != 0 && errno == ESRCH) RemoveAll(JoinPath(parent, name));
+    }
+  }
+}
+
 void CheckPrepareOptions(const PrepareOptions& options, const Tokenizer& tokenizer) {
   if (options.inputs.empty()) throw ConfigError("data prepare", "no input files are named");
   if (options.out.empty()) throw ConfigError("--out", "no folder is named");
@@ -294,6 +333,12 @@ void CheckPrepareOptions(const PrepareOptions& options, const Tokenizer& tokeniz
   }
   if (!options.overwrite) {
     throw ConfigError(options.out, "holds a token data set already; --overwrite replaces it");
+  }
+  const std::string other = NotOfDataset(options.out);
+  if (!other.empty()) {
+    throw ConfigError(options.out, Str("holds '", other,
+                                       "' beside a token data set, which "
+                                       "--overwrite would remove; name a new folder"));
   }
 }
 
@@ -323,7 +368,8 @@ PrepareReport PrepareTokens(const PrepareOptions& options, const Tokenizer& toke
   const auto start = std::chrono::steady_clock::now();
   std::string out = options.out;
   while (out.size() > 1 && out.back() == '/') out.pop_back();
-  const std::string unfinished = Str(out, ".unfinished.", ::getpid());
+  const std::string unfinished = Str(out, kUnfinished, ::getpid());
+  RemoveLeftBehind(out);
 
   PrepareReport report;
   try {
@@ -332,8 +378,11 @@ PrepareReport PrepareTokens(const PrepareOptions& options, const Tokenizer& toke
     RunPipeline(options, tokenizer, files, &writer);
     writer.Finish(&report);
     CheckNotEmpty(options, report, files.size());
-    RemoveAll(out);
+    // The old set is whole until the new one has its place.
+    const std::string replaced = Str(out, kReplaced, ::getpid());
+    if (FileExists(out)) RenameDurably(out, replaced);
     RenameDurably(unfinished, out);
+    RemoveAll(replaced);
   } catch (...) {
     RemoveAll(unfinished);
     throw;

@@ -302,6 +302,16 @@ TEST_F(DataCommandTest, ADataSetIsReplacedOnlyOnRequest) {
   std::vector<std::string> overwrite = again;
   overwrite.push_back("--overwrite");
   EXPECT_EQ(RunCkvJson(overwrite)["train"]["documents"], 1);
+  // What is no part of a data set is not removed; what a killed call left is.
+  const std::string notes = JoinPath(overwrite[6], "notes.txt");
+  WriteFileAtomically(notes, "mine");
+  EXPECT_THAT(CkvError(kExitConfig, overwrite), HasSubstr("holds 'notes.txt' beside"));
+  EXPECT_EQ(ReadFile(notes), "mine");
+  RemoveAll(notes);
+  const std::string left = overwrite[6] + ".unfinished.999999999";
+  MakeDirs(left);
+  EXPECT_EQ(RunCkvJson(overwrite)["train"]["documents"], 1);
+  EXPECT_FALSE(FileExists(left));
 
   MakeDirs(File("other"));
   Write("other/notes.txt", "mine");
