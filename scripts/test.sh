@@ -16,10 +16,14 @@ source "$(dirname "$0")/common.sh"
 
 all=no
 labels='^(fast|dist|fuzz)$'
-case ${1-} in
-  -h | --help) print_help && exit 0 ;;
-  --all) all=yes && labels='.' && shift ;;
-esac
+ctest_arguments=()
+for argument in "$@"; do
+  case $argument in
+    -h | --help) print_help && exit 0 ;;
+    --all) all=yes && labels='.' ;;
+    *) ctest_arguments+=("$argument") ;;
+  esac
+done
 
 # LibTorch's threads of tests that run side by side must not spin for cores they lack.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -39,9 +43,9 @@ run_tests() {
 
 if [[ $all == yes ]]; then scripts/setup.sh --all-tests; fi
 scripts/build.sh ci
-run_tests ci "$@"
+run_tests ci "${ctest_arguments[@]}"
 scripts/build.sh asan
-run_tests asan "$@"
+run_tests asan "${ctest_arguments[@]}"
 results=(build/ci/results build/asan/results)
 
 if [[ $all == yes ]]; then

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -157,6 +158,9 @@ FoundModel FromSharing(const InspectOptions& options) {
 // encoder holds its run's.
 std::string EncoderConfigOf(const std::string& path, const std::vector<std::string>& sets) {
   std::string yaml = path;
+  if (std::filesystem::path(path).extension() == ".safetensors") {
+    throw FormatError(path, "", "is a file of weights; name the folder of a run or a checkpoint");
+  }
   if (IsDirectory(path)) {
     const std::string own = JoinPath(path, "config.yaml");
     if (!FileExists(own)) return "";

@@ -57,6 +57,7 @@ void RopeConfig::Visit(ConfigVisitor& v) {
            "how frequencies are stretched for longer contexts");
   v.Field("factor", factor, "stretch of the context, for every scaling but none");
   v.Require(factor >= 1.0, "must be >= 1");
+  v.Require(scaling != "none" || factor == 1.0, "stretches nothing without a 'scaling'");
   v.Field("low_freq_factor", low_freq_factor, "llama3: wavelengths above old/low are stretched");
   v.Require(low_freq_factor > 0.0, "must be > 0");
   v.Field("high_freq_factor", high_freq_factor, "llama3: wavelengths below old/high are kept");

@@ -197,7 +197,8 @@ ResolvedSharing ResolveList(const ConfigValue& list, std::optional<int64_t> num_
   for (const ConfigValue& item : list.items()) {
     const std::string path = Str(kKey, "[", layers.size(), "]");
     if (item.kind() == ValueKind::kScalar) {
-      layers.push_back(ParseSharingEntry(item.text(), item.origin()));
+      layers.push_back(
+          ParseSharingEntry(item.text(), Str(item.origin(), ": layer ", layers.size())));
     } else if (item.kind() == ValueKind::kMap) {
       layers.push_back(ReadMapEntry(item, path));
     } else {

@@ -263,7 +263,9 @@ std::vector<std::string> Warnings(const KvSharingSpec& spec) {
                            : spec.v_source(reader);
     const auto kind = [&](int i) { return spec.windowed(i) ? "windowed" : "full"; };
     const std::string others =
-        mixed.size() == 1 ? "" : Str(" (and ", mixed.size() - 1, " more such layers)");
+        mixed.size() == 1 ? ""
+                          : Str(" (and ", mixed.size() - 1,
+                                mixed.size() == 2 ? " more such layer)" : " more such layers)");
     warnings.push_back(Str("layer ", reader, " has ", kind(reader),
                            " attention but reads KVs of layer ", source, ", whose own is ",
                            kind(source), others, "; sharing works best within one kind"));

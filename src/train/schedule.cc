@@ -16,6 +16,7 @@ void ScheduleConfig::Visit(ConfigVisitor& v) {
   v.Require(floor >= 0.0 && floor <= 1.0, "must be from 0 to 1");
   v.Field("decay_steps", decay_steps, "wsd: steps of the final decay; 0 = a tenth of the run");
   v.Require(decay_steps >= 0, "must be >= 0");
+  v.Require(decay_steps == 0 || kind == "wsd", "is for 'kind: wsd'");
 }
 
 LrSchedule::LrSchedule(const ScheduleConfig& config, int64_t num_steps)
