@@ -2,7 +2,8 @@
 # Conic10K on one GPU: makes pairs and a tokenizer from the release, trains the plain model, CLA-2 and
 # sandwich-middle (configs/conic10k, about 30M parameters) on the semantic parsing of the train split,
 # generates statements for dev and test, and scores them: all rows, and those whose text is not in
-# train. Results go to experiments/conic10k/results/<name>-<split>.json, outputs beside them.
+# train, by the last checkpoint and by that of the least loss. Results go to
+# experiments/conic10k/results/<name>-<split>-<latest|best>.json, outputs beside them.
 #
 # usage: experiments/conic10k/run.sh CONIC10K_FOLDER [CKV [NAME...]]
 #
@@ -52,8 +53,12 @@ for name in "${names[@]}"; do
     --set "tokenizer=$pairs/tokenizer.model" --set "data.train=$pairs/train.jsonl" \
     --set "data.valid=$pairs/valid.jsonl" "${sets[@]}"
   for split in "${splits[@]}"; do
-    "$CKV" eval conic "$RUNS/$run" --data "$source_folder/$split.json" --task "$TASK" \
-      --train "$source_folder/$train_split.json" \
-      --predictions "$RESULTS/$run-$split.jsonl" --json --out "$RESULTS/$run-$split.json"
+    for which in latest best; do
+      out=$RESULTS/$run-$split-$which
+      [[ -f $out.json ]] && continue
+      "$CKV" eval conic "$RUNS/$run" --checkpoint "$which" --data "$source_folder/$split.json" \
+        --task "$TASK" --train "$source_folder/$train_split.json" \
+        --predictions "$out.jsonl" --json --out "$out.json"
+    done
   done
 done
