@@ -46,6 +46,7 @@ while getopts "k:s:d:j:t:x:o:" option; do
 done
 shift $((OPTIND - 1))
 QUEUE=("$@")
+command -v "$CKV" > /dev/null || { echo "run.sh: no program '$CKV' (-k)" >&2; exit 2; }
 if [[ ${#QUEUE[@]} -eq 0 ]]; then
   for file in configs/probtrans/*.yaml; do
     name=$(basename "$file" .yaml)

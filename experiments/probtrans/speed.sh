@@ -7,9 +7,10 @@
 #            [-o FILE] [CONFIG...]
 #
 # CONFIG: ewt-xpos, ewt-upos, mlm-ewt, cogs (the default: all of them). Ours is the median over the
-# second half of STEPS steps (default 400), so that warming up and recording do not count; PYTHON
-# (with torch) runs the PyTorch version. Prints one JSON line a measurement and a table; -o writes
-# the lines to a file too.
+# second half of at least STEPS steps (default 400, never below 20), so that warming up and recording
+# do not count; PYTHON (with torch) runs the PyTorch version. Prints one JSON line a measurement and
+# a table; -o writes the lines to a file too. On a GPU recorded passes and pair kernels are measured
+# as well. Exit code 1 if a measurement failed.
 set -euo pipefail
 usage='usage: speed.sh DATA_FOLDER [-k CKV] [-d DEVICE] [-n STEPS] [-p PYTHON] [-o FILE] [CONFIG...]'
 folder=$(realpath "${1:?$usage}")
@@ -33,6 +34,8 @@ done
 shift $((OPTIND - 1))
 CONFIGS=("$@")
 [[ ${#CONFIGS[@]} -gt 0 ]] || CONFIGS=(ewt-xpos ewt-upos mlm-ewt cogs)
+((STEPS >= 20)) || STEPS=20
+command -v "$CKV" > /dev/null || { echo "speed.sh: no program '$CKV' (-k)" >&2; exit 2; }
 mkdir -p data/generated
 ln -sfn "$folder" data/generated/sentences
 work=$(mktemp -d)
@@ -49,17 +52,24 @@ declare -A BATCH=([ewt-xpos]=64 [ewt-upos]=64 [mlm-ewt]=64 [cogs]=100)
 declare -A WIDTH=([ewt-xpos]=128 [ewt-upos]=256 [mlm-ewt]=384 [cogs]=64)
 declare -A ITERATIONS=([ewt-xpos]=2 [ewt-upos]=6 [mlm-ewt]=5 [cogs]=2)
 
+EWT=$(wc -l < "$work/ewt.txt") COGS=$(wc -l < "$work/cogs.txt")
+status=0
+
 record() { tee -a "$work/lines" "$OUT"; }
 
 measure() {  # LABEL CONFIG BATCH [KEY=VALUE...]
-  local sets=() item few=$work/few.conllu data=12544
+  local sets=() item few=$work/few.conllu data=$EWT
   for item in "${@:4}"; do sets+=(--set "$item"); done
-  [[ $2 != cogs* ]] || { few=$work/few.tsv && data=24155; }
+  [[ $2 != cogs* ]] || { few=$work/few.tsv && data=$COGS; }
   rm -rf "$work/run"
   "$CKV" train "configs/probtrans/$2.yaml" --set "run.dir=$work/run" --set "run.device=$DEVICE" \
     --set "train.epochs=$(((STEPS * $3 + data - 1) / data))" --set "train.batch_size=$3" \
     --set train.save_every=0 --set train.log_every=10 --set "data.valid=[$few]" \
-    --set 'data.test=[]' "${sets[@]}" > "$work/out" 2>&1 || { tail -n 1 "$work/out" >&2; return 0; }
+    --set 'data.test=[]' "${sets[@]}" > "$work/out" 2>&1 || {
+    echo "speed.sh: $2, $1: $(tail -n 1 "$work/out")" >&2
+    status=1
+    return 0
+  }
   "$PYTHON" - "$work/run/metrics.jsonl" "$1" "$2" "$3" << 'PY' | record
 import json, statistics, sys
 rows = [json.loads(line) for line in open(sys.argv[1])]
@@ -77,11 +87,18 @@ for config in "${CONFIGS[@]}"; do
   measure 'ours tf32' "$config" "$batch" train.precision=tf32
   measure 'ours bf16' "$config" "$batch" train.precision=bf16
   if [[ $DEVICE == cuda* ]]; then
-    measure 'ours fp32, not recorded' "$config" "$batch" train.recorded=false
+    measure 'ours fp32, recorded' "$config" "$batch" train.recorded=true
+    measure 'ours tf32, recorded' "$config" "$batch" train.recorded=true train.precision=tf32
+    measure 'ours fp32, recorded, pair kernels' "$config" "$batch" train.recorded=true \
+      model.pairs=fused
   fi
   measure 'transformer fp32' "$config-transformer" "$batch" "${same[@]}"
   measure 'transformer tf32' "$config-transformer" "$batch" "${same[@]}" train.precision=tf32
   measure 'transformer bf16' "$config-transformer" "$batch" "${same[@]}" train.precision=bf16
+  if [[ $DEVICE == cuda* ]]; then
+    measure 'transformer fp32, recorded' "$config-transformer" "$batch" "${same[@]}" \
+      train.recorded=true
+  fi
   text=$work/ewt.txt
   [[ $config == cogs ]] && text=$work/cogs.txt
   "$PYTHON" scripts/probtrans_baseline.py "configs/probtrans/$config.yaml" --sentences "$text" \
@@ -99,3 +116,4 @@ for row in rows:
     rate = row["sentences_per_second"]
     print(f"| {name} | {row['what']} | {rate:.0f} | {f'{rate / base:.1f}' if base else '–'} |")
 PY
+exit "$status"

@@ -10,25 +10,7 @@ namespace ckv {
 namespace {
 
 constexpr double kCharWidth = 8.5, kGap = 18.0, kMargin = 20.0, kStep = 18.0, kTitle = 22.0,
-                 kRootName = 12.0;
-
-std::string EscapeXml(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '&') {
-      out += "&amp;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else if (static_cast<unsigned char>(c) >= 0x20) {
-      out += c;
-    }
-  }
-  return out;
-}
+                 kRootName = 12.0, kTitleCharWidth = 7.3;
 
 // In widths of a character; those of East Asian scripts take two.
 int64_t CountColumns(const std::string& text) {
@@ -56,7 +38,8 @@ Placed Place(const ArcPicture& picture) {
     placed.centers.push_back(x + width / 2.0);
     x += width + kGap;
   }
-  placed.width = x + kMargin;
+  const double title = kTitleCharWidth * static_cast<double>(CountColumns(picture.title)) + kMargin;
+  placed.width = std::max(x, kMargin + title) + kMargin;
   for (size_t i = 0; i < picture.heads.size(); ++i) {
     if (picture.heads[i] < 0) continue;
     const int64_t distance = std::abs(picture.heads[i] - static_cast<int64_t>(i));
@@ -102,6 +85,24 @@ std::string DrawOne(const ArcPicture& picture, const Placed& placed, double top)
 }
 
 }  // namespace
+
+std::string EscapeXml(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '<') {
+      out += "&lt;";
+    } else if (c == '>') {
+      out += "&gt;";
+    } else if (c == '&') {
+      out += "&amp;";
+    } else if (c == '"') {
+      out += "&quot;";
+    } else if (static_cast<unsigned char>(c) >= 0x20) {
+      out += c;
+    }
+  }
+  return out;
+}
 
 std::string DrawArcs(const std::vector<ArcPicture>& pictures) {
   std::string body;

@@ -16,6 +16,9 @@ struct ArcPicture {
   std::string title;
 };
 
+// `text` as it must stand between the tags of an SVG document.
+std::string EscapeXml(const std::string& text);
+
 // One <g> for each picture, below each other, in one SVG document.
 std::string DrawArcs(const std::vector<ArcPicture>& pictures);
 

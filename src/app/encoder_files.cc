@@ -101,6 +101,8 @@ LoadedEncoder LoadEncoder(const EncoderArguments& arguments) {
                           "); decoders are for 'ckv generate' and 'ckv eval perplexity'"));
   }
   EncoderRun run = LoadEncoderRun(NeededFile(folder, "config.yaml"));
+  // What the training's device could do, this one need not; the results are the same.
+  run.model.probtrans.pairs = "auto";
   WordVocabulary words = WordVocabulary::Load(NeededFile(folder, kVocabularyFile));
   std::vector<LabelSet> labels = ReadLabels(NeededFile(folder, kLabelsFile));
   std::shared_ptr<SentenceModel> model = MakeSentenceModel(run, words, labels);
@@ -130,6 +132,7 @@ std::vector<Sentence> ReadInputSentences(const std::string& path, const EncoderR
   for (std::string line; std::getline(std::cin, line);) {
     ++number;
     if (!IsValidUtf8(line)) throw FormatError("stdin", Str("line ", number), "is not UTF-8");
+    if (number == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) line.erase(0, 3);
     if (!line.empty() && line.back() == '\r') line.pop_back();
     Sentence sentence;
     sentence.words = SplitWords(line);

@@ -173,7 +173,7 @@ void EncoderTrainConfig::Visit(ConfigVisitor& v) {
           "cells of a padded batch that are run at once; 0 = by device");
   v.Require(words_at_once >= 0, "must be >= 0");
   v.Field("recorded", recorded,
-          "on a GPU: batches of few shapes, each recorded once and then queued as a whole");
+          "batches of few shapes, each recorded once and then queued as a whole; needs a GPU");
   v.Choice("on_nonfinite", on_nonfinite, {"stop", "skip"},
            "a loss or gradient that is not finite: stop the run, or skip the step");
   v.Field("log_every", log_every, "steps between rows of metrics");
@@ -226,7 +226,7 @@ SentenceTaskOptions EncoderRun::TaskOptions(const at::Device& device) const {
   options.words_at_once = train.words_at_once;
   if (options.words_at_once == 0) options.words_at_once = device.is_cpu() ? kCpuWords : kGpuWords;
   options.by_length = device.is_cpu();  // a GPU would rather have one large batch
-  options.recorded = train.recorded && device.is_cuda();
+  options.recorded = train.recorded;
   return options;
 }
 

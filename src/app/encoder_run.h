@@ -58,7 +58,7 @@ struct EncoderTrainConfig {
   OptimConfig optim;
   PlateauConfig plateau;
   int64_t words_at_once = 0;
-  bool recorded = true;
+  bool recorded = false;
   std::string on_nonfinite = "stop";
   int64_t log_every = 50;
   int64_t save_every = 1;

@@ -15,6 +15,7 @@
 #include "base/signals.h"
 #include "ckpt/weights.h"
 #include "ckv_version.h"
+#include "model/probtrans_pairs.h"
 #include "nn/device.h"
 #include "record/host.h"
 #include "record/metrics.h"
@@ -34,6 +35,14 @@ struct Corpus {
   std::vector<Sentence> sentences;
   std::vector<EncodedSentence> encoded;
 };
+
+at::Device TrainingDevice(const EncoderRun& run) {
+  const at::Device device = ChooseDevice(run.run.device, "run.device");
+  if (run.train.recorded && !device.is_cuda()) {
+    throw ConfigError("", Str("'train.recorded' needs a GPU, but the run is on ", device.str()));
+  }
+  return device;
+}
 
 class EncoderTraining {
  public:
@@ -110,12 +119,15 @@ std::shared_ptr<SentenceModel> EncoderTraining::MakeModel() const {
   const bool bf16 = run_.train.precision == "bf16";
   model->to(device_, bf16 ? at::kFloat : WorkingType(run_.train.precision));
   model->encoder().UseBf16Products(bf16);
+  if (run_.model.family == "probtrans") {  // refuses what the device cannot do before a run begins
+    ChoosePairForm(run_.model.probtrans.pairs, 1, model->parameters().front());
+  }
   return model;
 }
 
 EncoderTraining::EncoderTraining(EncoderRun run)
     : run_(std::move(run)),
-      device_(ChooseDevice(run_.run.device, "run.device")),
+      device_(TrainingDevice(run_)),
       train_sentences_(ReadAllSentences(run_.data.train, run_.data.format)),
       words_(MakeVocabulary()),
       labels_(MakeLabels()),

@@ -1,8 +1,11 @@
 #include "app/inspect_encoder.h"
 
+#include <sstream>
+
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
 
+#include "app/arc_picture.h"
 #include "base/error.h"
 
 namespace ckv {
@@ -75,6 +78,25 @@ std::vector<std::string> IterationSteps(const ProbTransConfig& config) {
               config.root_labels > 0 ? ", and ROOT" : "",
               config.globals.count > 0 ? ", and globals" : ""),
           label_step};
+}
+
+constexpr size_t kSvgColumns = 80;
+
+// Lines of at most `columns` characters, unless a word alone has more.
+std::vector<std::string> WrapAtBlanks(const std::string& text, size_t columns) {
+  std::vector<std::string> lines(1);
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    std::string& line = lines.back();
+    if (line.empty()) {
+      line = word;
+    } else if (line.size() + 1 + word.size() <= columns) {
+      line += " " + word;
+    } else {
+      lines.push_back(word);
+    }
+  }
+  return lines;
 }
 
 }  // namespace
@@ -199,36 +221,47 @@ std::string FactorGraphSvg(const EncoderRun& run, const std::string& title) {
   variable(140, 250, "Z<tspan class=\"s\" dy=\"4\">i</tspan>");
   variable(420, 250, "Z<tspan class=\"s\" dy=\"4\">j</tspan>");
   variable(280, 150, "H<tspan class=\"s\" dy=\"4\">ic</tspan>");
-  factor(280, 250, Str("T by bin and channel, ", config.factor), 0, 28);
+  factor(280, 250, Str(config.distances == "none" ? "T, " : "T by bin, ", config.factor), 0, 28);
   factor(140, 330, "S of word i", 0, 28);
   factor(420, 330, "S of word j", 0, 28);
   if (root) {
     variable(420, 70, "Z<tspan class=\"s\" dy=\"4\">R</tspan>");
     factor(280, 70, "R by channel", 0, -16);
   }
-  body += Str("<rect class=\"p\" x=\"215\" y=\"", 112, "\" width=\"130\" height=\"182\" rx=\"8\"/>",
-              "<text class=\"n\" x=\"338\" y=\"128\" text-anchor=\"end\">", config.channels,
-              " channels</text>\n");
-  const auto note = [&](int y, const std::string& text) {
-    body += Str("<text class=\"n\" x=\"20\" y=\"", y, "\" style=\"text-anchor:start\">", text,
-                "</text>\n");
+  body += Str("<rect class=\"p\" x=\"215\" y=\"112\" width=\"130\" height=\"182\" rx=\"8\"/>",
+              "<text class=\"n\" x=\"280\" y=\"310\">", config.channels,
+              config.channels == 1 ? " channel" : " channels", "</text>\n");
+  int y = 370;
+  const auto note = [&](const std::string& text) {
+    for (const std::string& part : WrapAtBlanks(text, kSvgColumns)) {
+      y += 20;
+      body += Str("<text class=\"n\" x=\"20\" y=\"", y, "\" style=\"text-anchor:start\">", part,
+                  "</text>\n");
+    }
   };
-  note(390, Str(config.labels, " labels; heads j by distance: ", BinsLine(config)));
-  note(410,
-       Str(config.iterations, config.iterations == 1 ? " iteration, " : " iterations, ",
+  note(Str(config.labels, " labels; heads j by distance: ", BinsLine(config)));
+  note(Str(config.iterations, config.iterations == 1 ? " iteration, " : " iterations, ",
            config.schedule == "heads_first" ? "heads before labels" : "heads and labels together",
            root ? Str("; ROOT has ", config.root_labels, " labels") : std::string()));
-  if (!title.empty()) {
-    body += Str("<text x=\"280\" y=\"24\" style=\"font-weight:bold\">", title, "</text>\n");
+  if (config.globals.count > 0) {
+    note(
+        Str(config.globals.count, " global features as further heads, ",
+            config.globals.mode == "shared" ? "in the words' choice" : "in a choice of their own"));
   }
-  return Str(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"560\" height=\"430\" "
-      "viewBox=\"0 0 560 430\">\n<style>text{font-family:sans-serif;font-size:14px;"
-      "text-anchor:middle}.s{font-size:10px}.n{font-size:12px;fill:#555}circle{fill:#fff;"
-      "stroke:#1b5e9e;stroke-width:1.5}rect{fill:#1b5e9e}line{stroke:#888;stroke-width:1.5}"
-      ".p{fill:none;stroke:#aaa;stroke-dasharray:5 4}</style>\n"
-      "<rect width=\"560\" height=\"430\" style=\"fill:#fff\"/>\n",
-      body, "</svg>\n");
+  // Nothing stands above the heads without a root.
+  const int top = root ? 0 : 70, height = y + 20 - top;
+  if (!title.empty()) {
+    body += Str("<text x=\"280\" y=\"", top + 24, "\" style=\"font-weight:bold\">",
+                EscapeXml(title), "</text>\n");
+  }
+  return Str("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"560\" height=\"", height,
+             "\" viewBox=\"0 ", top, " 560 ", height,
+             "\">\n<style>text{font-family:sans-serif;font-size:14px;"
+             "text-anchor:middle}.s{font-size:10px}.n{font-size:12px;fill:#555}circle{fill:#fff;"
+             "stroke:#1b5e9e;stroke-width:1.5}rect{fill:#1b5e9e}line{stroke:#888;stroke-width:1.5}"
+             ".p{fill:none;stroke:#aaa;stroke-dasharray:5 4}</style>\n"
+             "<rect width=\"560\" y=\"",
+             top, "\" height=\"", height, "\" style=\"fill:#fff\"/>\n", body, "</svg>\n");
 }
 
 }  // namespace ckv

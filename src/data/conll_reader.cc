@@ -72,6 +72,8 @@ void ReadConllColumns(const std::string& path, const SentenceFormat& format,
     throw ConfigError("", Str("'data.column' is '", format.column,
                               "', but must be the number of a column for format: conll"));
   }
+  int64_t first_line = 0;
+  long columns = 0;
   Sentence sentence;
   const auto finish = [&] {
     if (!sentence.words.empty()) emit(std::move(sentence));
@@ -84,10 +86,20 @@ void ReadConllColumns(const std::string& path, const SentenceFormat& format,
     if (fields.empty()) return finish();
     if (fields[0] == "-DOCSTART-") return;
     const long count = static_cast<long>(fields.size());
+    if (first_line == 0) {
+      first_line = number;
+      columns = count;
+    }
+    if (count != columns) {  // the last column would be another one
+      throw FormatError(path, Str("line ", number),
+                        Str("has ", count, count == 1 ? " column" : " columns", ", but line ",
+                            first_line, " has ", columns));
+    }
     const long at = column < 0 ? count + column : column;
     if (at < 1 || at >= count) {
       throw FormatError(path, Str("line ", number),
-                        Str("has ", count, " columns: there is no label in column ", column));
+                        Str("has ", count, count == 1 ? " column" : " columns",
+                            ": there is no label in column ", column));
     }
     sentence.words.push_back(fields[0]);
     sentence.labels[0].push_back(fields[static_cast<size_t>(at)]);

@@ -71,8 +71,10 @@ void ProbTransConfig::Visit(ConfigVisitor& v) {
   v.Field("projection", projection, "a feed-forward block after the last iteration");
   v.Field("dropout", dropout, "of head distributions and label scores in training");
   v.Require(dropout >= 0 && dropout < 1, "must be from 0 to below 1");
-  v.Choice("pairs", pairs, {"auto", "dense", "band", "gather", "fused"},
-           "how pair terms are computed; all give the same");
+  v.Choice(
+      "pairs", pairs, {"auto", "dense", "band", "gather", "fused"},
+      "how pair terms are computed, with equal results; auto: gather on a CPU, dense or band on a "
+      "GPU");
 }
 
 void ProbTransConfig::Check() const {

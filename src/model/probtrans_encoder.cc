@@ -163,7 +163,7 @@ MeanFieldEncoder::Call MeanFieldEncoder::Begin(const Tensor& unary, const Tensor
   call.unary = unary * call.words;
   call.layout = Layout(n, unary.device());
   call.factor = factor_->Prepare(*call.layout);
-  call.form = ChoosePairForm(config_.pairs, n, call.unary, call.factor.child_matrix.defined());
+  call.form = ChoosePairForm(config_.pairs, n, call.unary);
   call.factor.bf16 = bf16_products_;
   call.factor.by_bin = call.form == PairForm::kDense || call.form == PairForm::kBand;
   call.root = Root();

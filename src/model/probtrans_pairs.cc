@@ -148,11 +148,10 @@ std::shared_ptr<const PairLayout> MakePairLayout(const DistanceBins& bins, int64
   return layout;
 }
 
-PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side,
-                        bool child_differs) {
-  // On a GPU: dense has the fewest launches of those made of LibTorch's operations, band the least
-  // work. Where they meet is an estimate from operation counts, not a measurement.
-  constexpr int64_t kLongestDense = 64, kLongestFused = 128;
+PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side) {
+  // On a GPU: dense has the fewest launches, band the least work. Where they meet is an estimate
+  // from operation counts, not a measurement.
+  constexpr int64_t kLongestDense = 64;
   const auto refuse = [&](const char* needs) {
     throw ConfigError("", Str("'model.pairs' is ", name, ", which needs ", needs,
                               " (dense and band run everywhere)"));
@@ -169,8 +168,6 @@ PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& si
   }
   CKV_CHECK(name == "auto", "pairs: ", name);
   if (side.is_cpu()) return PairForm::kGather;
-  // One child vector for all bins and channels makes dense products as small as they can be.
-  if (child_differs && words <= kLongestFused && HasPairKernels(side)) return PairForm::kFused;
   return words <= kLongestDense ? PairForm::kDense : PairForm::kBand;
 }
 

@@ -47,10 +47,9 @@ enum class PairForm {
   kGather,  // each pair once, in loops; CPU only
   kFused,   // each pair once, in CUDA kernels; fp32 on a GPU only
 };
-// "auto", "dense", "band", "gather", "fused", for sides like `side` that differ by bin or not.
-// Throws ConfigError for a form that `side` cannot have.
-PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side,
-                        bool child_differs);
+// "auto", "dense", "band", "gather", "fused", for sides like `side`; auto never chooses the fused
+// form. Throws ConfigError for a form that `side` cannot have.
+PairForm ChoosePairForm(const std::string& name, int64_t words, const Tensor& side);
 
 // F [B, h, n, n], zero for i == j. Differentiable.
 Tensor PairScores(const Tensor& child, const Tensor& head,

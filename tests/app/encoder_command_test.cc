@@ -1,5 +1,6 @@
 // `ckv train`, `eval sentences`, `predict` and `parse` on encoders, from YAML alone.
 #include <filesystem>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@ namespace ckv {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr char kModel[] =
@@ -77,6 +79,10 @@ TEST_F(EncoderCommandTest, TagsWhatOneArcDecides) {
   ProgramLimits limits;
   limits.input = "a b\n";
   EXPECT_EQ(RunCkv({"predict", dir_.File("run")}, limits).out, "a\tX\nb\ta\n\n");
+  limits.input =
+      "\xEF\xBB\xBF"
+      "a b\r\n";
+  EXPECT_EQ(RunCkv({"predict", dir_.File("run")}, limits).out, "a\tX\nb\ta\n\n");
 
   const Json arcs = RunCkvJson({"parse", dir_.File("run"), "--input", input, "--channel", "all"});
   ASSERT_EQ(arcs[0]["structures"].size(), 2u);
@@ -96,6 +102,15 @@ TEST_F(EncoderCommandTest, TagsWhatOneArcDecides) {
   EXPECT_THAT(ReadFile(svg), HasSubstr("stroke-dasharray"));  // a root without probability
   EXPECT_THAT(conllu.out, HasSubstr("\t0\troot\t_\t_\n"));
   EXPECT_THAT(conllu.out, HasSubstr("\tdep\t_\tProb="));
+  // Trained where there are kernels that this device does not have.
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(dir_.File("run/checkpoints"))) {
+    if (entry.path().filename() != "config.yaml") continue;
+    std::string yaml = ReadFile(entry.path().string());
+    yaml.replace(yaml.find("pairs: auto"), 11, "pairs: fused");
+    WriteFileAtomically(entry.path().string(), yaml);
+  }
+  EXPECT_EQ(RunCkvJson({"predict", dir_.File("run"), "--input", input, "--device", "cpu"}), tags);
   EXPECT_THAT(
       CkvError(kExitConfig, {"parse", dir_.File("run"), "--input", input, "--channel", "9"}),
       HasSubstr("'9' is not mean, all or a number from 1 to 2"));
@@ -120,9 +135,67 @@ TEST_F(EncoderCommandTest, AnEncoderIsInspected) {
   const std::string svg = dir_.File("graph.svg");
   RunCkv({"inspect", config, "--svg", svg, "--title", "Tags"});
   EXPECT_THAT(ReadFile(svg), HasSubstr(">2 channels</text>"));
+  RunCkv({"inspect", config, "--svg", svg, "--title", "A & B", "--set",
+          "model.distance_cuts=[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]"});
+  EXPECT_THAT(ReadFile(svg), HasSubstr(">A &amp; B</text>"));
+  EXPECT_THAT(ReadFile(svg), HasSubstr("| 11 | 12 | 13+</text>"));  // on a line of its own
+  EXPECT_THAT(
+      ReadFile(svg),
+      Not(HasSubstr(
+          "13+ | 12 | 11 | 10 | 9 | 8 | 7 | 6 | 5 | 4 | 3 | 2 | 1 | i | 1 | 2 | 3 | 4 | 5")));
   EXPECT_THAT(CkvError(kExitConfig, {"inspect", config, "--gpus", "8"}),
               HasSubstr("--gpus: is for decoders"));
   EXPECT_THAT(CkvError(kExitConfig, {"inspect", config, "--seq-len", "0"}), HasSubstr("--seq-len"));
+}
+
+// The same sentences with all that treebanks put around them train the same model.
+TEST_F(EncoderCommandTest, OddTreebanksTrainLikePlainOnes) {
+  const Json plain = RunCkvJson({"train", TaggerConfig(), "--set", "train.epochs=3"});
+  ASSERT_TRUE(plain.is_object());
+  std::string odd = "\xEF\xBB\xBF# newdoc\r\n";
+  std::istringstream lines(ReadFile(dir_.File("train")));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind("2\t", 0) == 0) odd += "2-3\tof two\t_\t_\t_\t_\t_\t_\t_\t_\r\n";
+    if (line.rfind("3\t", 0) == 0) odd += "2.1\tunsaid\t_\tVERB\tV\t_\t_\t_\t0:x\t_\r\n";
+    odd += line + "\r\n";
+  }
+  odd.resize(odd.find_last_not_of("\r\n") + 1);  // nor an end of the last line
+  const Json result = RunCkvJson({"train", dir_.File("run.yaml"), "--set", "train.epochs=3",
+                                  "--set", "run.dir=" + dir_.File("odd"), "--set",
+                                  Str("data.train=[", Write("odd.conllu", odd), "]")});
+  ASSERT_TRUE(result.is_object());
+  EXPECT_EQ(result["valid"], plain["valid"]);
+  EXPECT_EQ(result["loss"], plain["loss"]);
+}
+
+// Tables with a header and columns by name, or without and by number.
+TEST_F(EncoderCommandTest, OddTablesTrainLikePlainOnes) {
+  std::string plain = "text\tgrade\n", odd = "\xEF\xBB\xBF";
+  for (int i = 0; i < 40; ++i) {
+    const char *word = i % 3 == 0 ? "good" : "bad", *grade = i % 3 == 0 ? "plus" : "minus";
+    plain += Str("a ", word, " day\t", grade, "\n");
+    odd += Str(i, "\t", grade, "\tmore\ta ", word, " day\r\n");
+  }
+  const auto train = [&](const std::string& name, const std::string& content,
+                         const std::string& format) {
+    const std::string path = Write(name, content);
+    return RunCkvJson(
+        {"train",
+         Write(name + ".yaml", Str("run: {device: cpu, threads: 1, dir: ", dir_.File(name + ".run"),
+                                   "}\ntask: classification\n",
+                                   "model: {family: probtrans, labels: 8, channels: 2, iterations: "
+                                   "1, root_labels: 4}\n",
+                                   "data: {train: [", path, "], valid: [", path, "], ", format,
+                                   "}\ntrain: {epochs: 3, batch_size: 8, optim: {lr: 0.02}}\n"))});
+  };
+  const Json want = train("plain", plain, "format: tsv, text_column: text, label_column: grade");
+  const Json got = train("odd", odd, "format: tsv, text_column: 3, label_column: 1, header: false");
+  ASSERT_TRUE(want.is_object() && got.is_object());
+  EXPECT_EQ(got["valid"], want["valid"]);
+  EXPECT_THAT(
+      CkvError(kExitFormat, {"train", dir_.File("odd.yaml"), "--set", "run.dir=" + dir_.File("n"),
+                             "--set", "data.text_column=4"}),
+      HasSubstr("line 1: has 4 columns between tabs, but text and label are in columns 4 and 1"));
 }
 
 TEST_F(EncoderCommandTest, OneLabelIsNothingToLearn) {
@@ -236,13 +309,16 @@ TEST_F(EncoderCommandTest, RefusesWhatEncodersDoNotHave) {
   EXPECT_THAT(error("model.tied=true"), HasSubstr("needs the task mlm"));
   EXPECT_THAT(error("data.valid=[]"), HasSubstr("'data.valid' names no files"));
   EXPECT_THAT(error("data.column=lemma"), HasSubstr("must be xpos, upos"));
+  EXPECT_THAT(error("model.pairs=fused"),
+              HasSubstr("'model.pairs' is fused, which needs a GPU and fp32, tf32 or bf16"));
+  EXPECT_THAT(error("train.recorded=true"),
+              HasSubstr("'train.recorded' needs a GPU, but the run is on cpu"));
   EXPECT_THAT(error("model.width=8"), HasSubstr("unknown key 'model.width'"));
   EXPECT_EQ(CkvError(kExitFormat, {"train", Write("b.yaml", "base: run.yaml\n"), "--set",
                                    "data.train=[" + config + "]"})
                 .substr(0, config.size()),
             config);
   EXPECT_FALSE(FileExists(dir_.File("run")));  // nothing was begun
-  EXPECT_THAT(CkvError(kExitConfig, {"inspect", config}), HasSubstr("model.family"));
   EXPECT_THAT(CkvError(kExitConfig, {"bench", "train", config}), HasSubstr("no KV cache"));
 }
 

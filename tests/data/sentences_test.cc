@@ -63,7 +63,9 @@ TEST_F(SentencesTest, BrokenFilesAreNamedByLine) {
   EXPECT_THAT(Fault("x\ta\t_\t_\t_\t_\t_\t_\t_\t_\n", Of("conllu")), HasSubstr("'x' is no id"));
   EXPECT_THAT(Fault("\n\n", Of("conllu")), HasSubstr("has no sentences"));
   EXPECT_THAT(Fault("a\xff b\n", Of("text")), HasSubstr("line 1: is not UTF-8"));
-  EXPECT_THAT(Fault("EU\n", Of("conll")), HasSubstr("line 1: has 1 columns"));
+  EXPECT_THAT(Fault("EU\n", Of("conll")), HasSubstr("line 1: has 1 column: there is no label"));
+  EXPECT_THAT(Fault("-DOCSTART- O\n\nEU NNP I-ORG\nran VBD\n", Of("conll")),
+              HasSubstr("line 4: has 2 columns, but line 3 has 3"));
   EXPECT_THAT(Fault("text\tlabel\nonly text\n", Of("tsv")), HasSubstr("line 2: has 1 column"));
   EXPECT_THAT(Fault("(3 (2 a) (2 b)\n", Of("trees")), HasSubstr("line 1, column 15"));
   EXPECT_THAT(Fault("a b\n", Of("cogs")), HasSubstr("line 1: has 1 column between tabs"));

@@ -65,9 +65,9 @@ double ArcAccuracy(const std::string& factor, int64_t gamma, int64_t steps) {
 TEST(ProbTransLearning, OneArcIsLearntWithItsDistanceAndNotWithout) {
   EXPECT_GE(ArcAccuracy("full", 3, 100), 0.999);
   EXPECT_GE(ArcAccuracy("uv", 3, 100), 0.999);
-  const double without = ArcAccuracy("uv", 0, 200);
-  EXPECT_GT(without, 0.2);
-  EXPECT_LT(without, 0.6);
+  const double without = ArcAccuracy("uv", 0, 600);  // near 0.41: what the words themselves tell
+  EXPECT_GT(without, 0.3);
+  EXPECT_LT(without, 0.5);
 }
 
 // A small model over words 0..5 with tags 0..3.
