@@ -34,8 +34,8 @@ struct SweepStage {
   std::string name;
   std::vector<std::string> command;
   int64_t timeout_s = 0;
-  bool alone = false;
   std::vector<std::string> launcher;
+  bool alone = false;
 
   void Visit(ConfigVisitor& v);
 };

@@ -141,7 +141,7 @@ TEST_F(ReportTest, FilesSayTheSame) {
 
 TEST_F(ReportTest, ConfiguredMetricsAreTakenByTheirPath) {
   config_.metrics = {{"speed", "train", "tokens_per_second", true}};
-  config_.stages = {{"eval", {"x"}, 0, {}}};
+  config_.stages = {{"eval", {"x"}, 0, {}, false}};
   config_.metrics.push_back({"acc", "eval", "results/quiz/acc,none", true});
   for (const std::string& name : ListDir(config_.RunsDir())) {
     WriteFileAtomically(JoinPath(config_.RunsDir(), name) + "/eval.json",

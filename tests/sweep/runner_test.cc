@@ -124,8 +124,8 @@ TEST_F(RunnerTest, RecordsHowPointsEndAndGoesOn) {
 TEST_F(RunnerTest, StagesFollowEachOtherAndRunAgainWhenTheyChange) {
   AddPoint("ok");
   AddPoint("diverge");
-  config_.stages = {{"eval", {"eval", "after={run}", "--out", "{out}"}, 0, {}},
-                    {"bench", {"bench", "after={run}"}, 0, {}}};
+  config_.stages = {{"eval", {"eval", "after={run}", "--out", "{out}"}, 0, {}, false},
+                    {"bench", {"bench", "after={run}"}, 0, {}, false}};
   EXPECT_EQ(RunSweep(config_, points_, options_).done, 1);
   EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\n");
   EXPECT_EQ(ReadFile(File(1, "calls")), "train\n");
@@ -211,8 +211,8 @@ TEST_F(RunnerTest, ALauncherStartsThePointsAndTellsHowTheyEnd) {
   ::chmod(dir_.File("launch.sh").c_str(), 0755);
   for (const char* what : {"ok", "diverge", "memory", "fail"}) AddPoint(what);
   config_.train_launcher = {dir_.File("launch.sh"), "--ranks"};
-  config_.stages = {{"eval", {"eval", "after={run}"}, 0, {dir_.File("launch.sh"), "word"}},
-                    {"bench", {"bench", "after={run}"}, 0, {}}};
+  config_.stages = {{"eval", {"eval", "after={run}"}, 0, {dir_.File("launch.sh"), "word"}, false},
+                    {"bench", {"bench", "after={run}"}, 0, {}, false}};
   EXPECT_EQ(RunSweep(config_, points_, options_).done, 1);
   EXPECT_EQ(ReadFile(File(0, "calls")), "train\neval\nbench\n");
   EXPECT_EQ(Status(1), "diverged");
