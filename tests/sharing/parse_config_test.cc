@@ -61,7 +61,7 @@ TEST(ResolveSharing, SaysWhereTheFaultIs) {
             "2: a.yaml:1:1: 'model.kv_sharing' has 3 entries but the model has 8 layers");
   EXPECT_EQ(ResolveError("[0, 1, 5]"),
             "2: a.yaml:1:1: layer 2 reads the KVs of layer 5, but the model has layers 0 to 2");
-  EXPECT_THAT(ResolveError("[0, 1x]"), HasSubstr("a.yaml:1:5: '1x' is not the entry"));
+  EXPECT_THAT(ResolveError("[0, 1x]"), HasSubstr("a.yaml:1:5: layer 1: '1x' is not the entry"));
   EXPECT_THAT(ResolveError("[0, 1*2]"), HasSubstr("is not the entry"));
   EXPECT_THAT(ResolveError("[0, [1]]"), HasSubstr("'model.kv_sharing[1]' is a list"));
   EXPECT_THAT(ResolveError("[0]", 2), HasSubstr("has 1 entries but the model has 2 layers"));
