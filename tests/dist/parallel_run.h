@@ -37,7 +37,8 @@ class ParallelRun {
     decoder = Decoder(config_);
     decoder->InitializeWeights(3);
     if (options.lora.enabled()) decoder->AddLora(options.lora, 4);
-    if (group == nullptr) decoder->to(device, options.type);
+    // With adapters the weights that are not trained stay whole on every rank.
+    if (group == nullptr || options.lora.enabled()) decoder->to(device, options.type);
     CausalLmOptions objective_options;
     objective_options.checkpoint_layers = options.train.checkpoint_layers;
     objective = std::make_unique<CausalLmObjective>(decoder, objective_options);
