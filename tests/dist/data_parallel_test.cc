@@ -249,9 +249,9 @@ TEST_F(DataParallelTest, Stage3NeverHoldsAllWeightsWhileItIsBuilt) {
     DecoderInitializer initializer(config, 3);
     options.fill = [&](size_t i) { initializer.Fill(parameters[i].first, parameters[i].second); };
     const DataParallel parallel(*group, parameters, options);
-    // A quarter of the weights and of their gradients, a layer or two, what the allocator keeps, and
-    // pages of libraries that are used for the first time: about 0.7 to 1. The whole beside them
-    // would add 1.
+    // A quarter of the weights and of their gradients, a layer or two, what the allocator keeps,
+    // and pages of libraries that are used for the first time: about 0.7 to 1. The whole beside
+    // them would add 1.
     const int64_t peak = ResidentBytes("VmHWM") - before;
     CKV_CHECK(peak < all * 13 / 10, "a peak of ", peak, " bytes for ", all, " bytes of weights");
     // The weights are those that a process alone draws.
