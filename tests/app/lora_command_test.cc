@@ -103,7 +103,8 @@ TEST_F(LoraCommandTest, TrainsAdaptersAloneAndMergesThem) {
 
 // What training saw is what evaluation gives: the validation at the run's end ran unmerged.
 TEST_F(LoraCommandTest, ValidationWhileTrainingIsThatOfTheMergedModel) {
-  const Json result = RunCkvJson(Train("run", {"data.valid=" + dir_.File("set")}));
+  const Json result =
+      RunCkvJson(Train("run", {"data.valid_percent=0", "data.valid=" + dir_.File("set")}));
   const Json json = RunCkvJson({"eval", "perplexity", dir_.File("run"), "--data", dir_.File("set"),
                                 "--seq-len", "12", "--device", "cpu"});
   EXPECT_NEAR(result["valid_perplexity"].get<double>(),
