@@ -10,6 +10,8 @@
 #
 # Exit codes: those of scripts/build.sh; 1 if a test failed or the sanitizer found something.
 source "$(dirname "$0")/common.sh"
+# shellcheck source=gpu_parts.sh
+source "$ROOT/scripts/gpu_parts.sh"
 
 quick=
 out=$(mktemp -d)
@@ -29,22 +31,6 @@ while (($#)); do
   esac
   shift
 done
-
-failures=0
-
-# part NAME COMMAND...: runs a part, keeps its output, and goes on if it fails.
-part() {
-  local name=$1
-  shift
-  say "$name"
-  local start=$SECONDS
-  if "$@" 2>&1 | tee "$out/$name.txt"; then
-    say "$name: done ($((SECONDS - start)) s)"
-  else
-    failures=$((failures + 1))
-    say "$name: FAILED ($((SECONDS - start)) s)"
-  fi
-}
 
 scripts/build.sh gpu -- --target nn_test gen_test model_test train_test dist_test probtrans_test ckv
 

@@ -12,6 +12,8 @@
 #
 # Exit codes: those of scripts/build.sh; 1 if a part failed.
 source "$(dirname "$0")/common.sh"
+# shellcheck source=gpu_parts.sh
+source "$ROOT/scripts/gpu_parts.sh"
 
 quick=
 gpus=
@@ -41,22 +43,6 @@ here=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
 gpus=${gpus:-$here}
 ((gpus > 0)) || fail 1 "no GPU is here"
 ((gpus <= here)) || fail 2 "--gpus $gpus, but $here are here"
-
-failures=0
-
-# part NAME COMMAND...: runs a part, keeps its output, and goes on if it fails.
-part() {
-  local name=$1
-  shift
-  say "$name"
-  local start=$SECONDS
-  if "$@" 2>&1 | tee "$out/$name.txt"; then
-    say "$name: done ($((SECONDS - start)) s)"
-  else
-    failures=$((failures + 1))
-    say "$name: FAILED ($((SECONDS - start)) s)"
-  fi
-}
 
 scripts/build.sh gpu -- --target dist_test ckv
 nvidia-smi --query-gpu=index,name --format=csv,noheader
