@@ -3,6 +3,7 @@
 set -euo pipefail
 # A relative CKV_TORCH counts from where the caller stands.
 if [[ -n ${CKV_TORCH-} && $CKV_TORCH != /* ]]; then export CKV_TORCH=$PWD/$CKV_TORCH; fi
+SCRIPT=$(realpath "$0")
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 
@@ -29,4 +30,4 @@ fail() {
 }
 
 # Prints the comment at the top of the running script: its help.
-print_help() { sed -n '2,/^[^#]/ { /^#/ s/^# \{0,1\}//p; }' "$0"; }
+print_help() { sed -n '2,/^[^#]/ { /^#/ s/^# \{0,1\}//p; }' "$SCRIPT"; }
