@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The Probabilistic Transformer and its baselines on real data: trains configs/probtrans/NAME.yaml
 # with several seeds, several runs at a time, evaluates the test sets, and writes means and
-# deviations to results.json and results.md beside this file.
+# deviations to results.json and results.md beside this file; what results.json has of other seeds and
+# configs stays.
 #
 # usage: experiments/probtrans/run.sh DATA_FOLDER [-k CKV] [-d DEVICES] [-j JOBS] [-t SECONDS]
 #            [-s "0 1 2"] [-x KEY=VALUE]... [-o FOLDER] [JOB...]
@@ -103,7 +104,8 @@ for job in "${QUEUE[@]}"; do
 done
 wait
 status=0
-python3 experiments/probtrans/table.py "$RUNS" || status=$?
+python3 experiments/probtrans/table.py $(ls experiments/probtrans/results.json 2> /dev/null) "$RUNS" ||
+  status=$?
 if [[ -n $OUT ]]; then
   cp experiments/probtrans/results.json experiments/probtrans/results.md "$OUT" 2> /dev/null || true
   for run in "$RUNS"/*-seed*; do

@@ -40,9 +40,11 @@ mkdir -p data/generated
 ln -sfn "$folder" data/generated/sentences
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-zstd -dc "$folder/ud-english-ewt/en_ewt-ud-train.conllu.zst" > "$work/ewt.conllu"
+# unpacked FILE: its text, from FILE itself or FILE.zst (zstd is not on every GPU host).
+unpacked() { if [[ -f $1 ]]; then cat "$1"; else zstd -dc "$1.zst"; fi; }
+unpacked "$folder/ud-english-ewt/en_ewt-ud-train.conllu" > "$work/ewt.conllu"
 awk -F'\t' '/^[0-9]+\t/ {printf "%s ", $2} /^$/ {print ""}' "$work/ewt.conllu" > "$work/ewt.txt"
-zstd -dc "$folder/cogs/train.tsv.zst" > "$work/cogs.tsv"
+unpacked "$folder/cogs/train.tsv" > "$work/cogs.tsv"
 cut -f1 "$work/cogs.tsv" > "$work/cogs.txt"
 # Development scores are not measured: ten sentences.
 awk '/^$/ {++n} {print} n == 10 {exit}' "$work/ewt.conllu" > "$work/few.conllu"

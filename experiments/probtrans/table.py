@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Means and deviations of runs over seeds: `table.py RUNS_FOLDER`.
+"""Means and deviations of runs over seeds: `table.py RUNS_FOLDER|results.json...`.
 
-Reads RUNS_FOLDER/<config>-seed<N>/result.json (or, of runs that a time limit stopped, partial.json
-and metrics.jsonl) and writes results.json and results.md beside this file, the published figures
+Of a RUNS_FOLDER it reads RUNS_FOLDER/<config>-seed<N>/result.json (or, of runs that a time limit stopped, partial.json
+and metrics.jsonl), of results.json what an earlier call wrote, on another machine for instance; later
+sources win, seed by seed. Writes results.json and results.md beside this file, the published figures
 beside ours.
 """
 
@@ -34,6 +35,8 @@ FIGURES = {
     "cogs": ("sentence_accuracy", True),
     "mlm": ("perplexity", False),
 }
+# What results.json has for each run, in the order of its seeds.
+PER_RUN = ("complete", "epochs", "seconds", "sentences_per_second", "valid")
 
 
 def spread(values):
@@ -101,46 +104,66 @@ def read_runs(runs_folder):
     return runs
 
 
+def read_results(path):
+    """The runs behind a results.json."""
+    runs = collections.defaultdict(dict)
+    for name, result in json.loads(path.read_text()).items():
+        for i, seed in enumerate(result["seeds"]):
+            runs[name][seed] = {
+                "figure": result["figure"],
+                "encoder_parameters": result["encoder_parameters"],
+                "test": {file: values[i] for file, values in result["test"].items()},
+                "by_kind": {k: values[i] / 100.0 for k, values in result.get("by_kind", {}).items()},
+                **{key: result[key][i] for key in PER_RUN},
+            }
+    return runs
+
+
+def results_of(by_seed):
+    """What results.json says of a config."""
+    seeds = sorted(by_seed)
+    runs = [by_seed[seed] for seed in seeds]
+    result = {
+        "figure": runs[0]["figure"],
+        "encoder_parameters": runs[0]["encoder_parameters"],
+        "seeds": seeds,
+        **{key: [run[key] for run in runs] for key in PER_RUN},
+        "test": {path: [run["test"][path] for run in runs] for path in runs[0]["test"]},
+    }
+    if runs[0]["by_kind"]:
+        kinds = runs[0]["by_kind"]
+        result["by_kind"] = {kind: [100.0 * run["by_kind"][kind] for run in runs] for kind in kinds}
+    return result
+
+
 def main():
-    runs = read_runs(sys.argv[1])
+    runs = collections.defaultdict(dict)
+    for source in map(pathlib.Path, sys.argv[1:]):
+        more = read_results(source) if source.suffix == ".json" else read_runs(source)
+        for name, by_seed in more.items():
+            runs[name].update(by_seed)
     if not runs:
-        sys.exit(f"table.py: error: {sys.argv[1]} has no runs with figures")
-    results, rows, kinds = {}, [], []
-    for name, by_seed in sorted(runs.items()):
-        all_runs = list(by_seed.values())
-        first = all_runs[0]
-        tests = {path: [run["test"][path] for run in all_runs] for path in first["test"]}
-        stopped = sum(not run["complete"] for run in all_runs)
-        speeds = [run["sentences_per_second"] for run in all_runs if run["complete"]]
-        epochs = statistics.mean(run["epochs"] for run in all_runs)
+        sys.exit(f"table.py: error: no runs with figures in {' '.join(sys.argv[1:]) or 'nothing'}")
+    results = {name: results_of(by_seed) for name, by_seed in sorted(runs.items())}
+    rows, kinds = [], ""
+    for name, result in results.items():
+        stopped = result["complete"].count(False)
+        speeds = [speed for speed in result["sentences_per_second"] if speed]
         rows.append(
-            f"| {name} | {first['figure']} | {len(by_seed)} "
-            f"| {epochs:.0f}{f' ({stopped} stopped)' if stopped else ''} "
-            f"| {spread([run['valid'] for run in all_runs])} | {spread(list(tests.values())[-1])} "
-            f"| {PUBLISHED.get(name, '–')} | {first['encoder_parameters']:,} "
+            f"| {name} | {result['figure']} | {len(result['seeds'])} "
+            f"| {statistics.mean(result['epochs']):.0f}{f' ({stopped} stopped)' if stopped else ''} "
+            f"| {spread(result['valid'])} | {spread(list(result['test'].values())[-1])} "
+            f"| {PUBLISHED.get(name, '–')} | {result['encoder_parameters']:,} "
             f"| {f'{statistics.mean(speeds):.0f}' if speeds else '–'} |"
         )
-        results[name] = {
-            "figure": first["figure"],
-            "seeds": sorted(by_seed),
-            "complete": [by_seed[seed]["complete"] for seed in sorted(by_seed)],
-            "epochs": [by_seed[seed]["epochs"] for seed in sorted(by_seed)],
-            "seconds": [by_seed[seed]["seconds"] for seed in sorted(by_seed)],
-            "valid": [by_seed[seed]["valid"] for seed in sorted(by_seed)],
-            "test": tests,
-        }
-        if first["by_kind"]:
-            results[name]["by_kind"] = {
-                kind: [100.0 * run["by_kind"][kind] for run in all_runs] for kind in first["by_kind"]
-            }
-            kinds.append((name, results[name]["by_kind"]))
+        if "by_kind" in result:
+            kinds += f"\n{name}, kinds of generalisation:\n\n| kind | right, % |\n|---|---:|\n"
+            by_kind = result["by_kind"].items()
+            kinds += "".join(f"| {kind} | {spread(values)} |\n" for kind, values in by_kind)
     text = (
         "| config | figure | seeds | epochs | valid | test | published | encoder parameters "
         "| sentences/s |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n"
-    )
-    for name, by_kind in kinds:
-        text += f"\n{name}, kinds of generalisation:\n\n| kind | right, % |\n|---|---:|\n"
-        text += "".join(f"| {kind} | {spread(values)} |\n" for kind, values in by_kind.items())
+    ) + kinds
     here = pathlib.Path(__file__).resolve().parent
     (here / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (here / "results.md").write_text(text)

@@ -184,11 +184,11 @@ Sentence CogsSentence(const std::string& sentence, const std::string& logical_fo
   return CogsConverter(sentence, logical_form, path, where).Convert();
 }
 
-void MakeParentsRelative(Sentence* sentence) {
+void MakeParentsRelative(const std::string& no_parent, Sentence* sentence) {
   std::vector<std::string>& parents = sentence->labels[kParent];
   for (size_t i = 0; i < parents.size(); ++i) {
     if (parents[i] == "-1") {
-      parents[i] = "none";
+      parents[i] = no_parent == "own" ? "none" : "-1";
     } else {
       parents[i] = std::to_string(std::stoll(parents[i]) - static_cast<int64_t>(i));
     }

@@ -71,6 +71,9 @@ void SentenceFormat::Visit(ConfigVisitor& v) {
   v.Field("header", header, "tsv: the first line names the columns");
   v.Choice("classes", classes, {"all", "polarity"},
            "polarity: the five classes of trees to two, without the middle");
+  v.Choice("no_parent", no_parent, {"own", "previous"},
+           "cogs: words without a parent have a class of their own (the paper), or share that of "
+           "the parent one word before (the published code; only words with a role have a parent)");
   v.Field("phrases", phrases, "trees: every subtree is an example, not the whole sentence alone");
   v.Field("split_sentences", split_sentences, "text: a line may hold several sentences");
   v.Field("lowercase", lowercase, "words in lower case (ASCII letters)");
@@ -148,7 +151,7 @@ std::vector<Sentence> ReadSentences(const std::string& path, const SentenceForma
   std::vector<Sentence> sentences;
   const EmitSentence emit = [&](Sentence sentence) {
     AdaptWords(format, &sentence);
-    if (format.format == "cogs") MakeParentsRelative(&sentence);
+    if (format.format == "cogs") MakeParentsRelative(format.no_parent, &sentence);
     if (format.tags == "bioes" && !sentence.labels.empty()) {
       sentence.labels[0] = ToBioes(sentence.labels[0]);
     }

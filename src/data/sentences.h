@@ -28,6 +28,7 @@ struct SentenceFormat {
   std::string label_column = "1";
   bool header = true;
   std::string classes = "all";
+  std::string no_parent = "own";
   bool phrases = false;
   bool split_sentences = false;
   bool lowercase = false;
@@ -74,7 +75,8 @@ void ReadPlainSentences(const std::string& path, const SentenceFormat& format,
 // role, category, noun type and verb name. Throws FormatError(path, where, ...).
 Sentence CogsSentence(const std::string& sentence, const std::string& logical_form,
                       const std::string& path, const std::string& where);
-// Turns COGS's parents into offsets from the word ("-2", "3", "none").
-void MakeParentsRelative(Sentence* sentence);
+// Turns COGS's parents into offsets from the word ("-2", "3"); words without a parent get "none"
+// with no_parent "own" and "-1" with "previous" (SentenceFormat).
+void MakeParentsRelative(const std::string& no_parent, Sentence* sentence);
 
 }  // namespace ckv

@@ -207,10 +207,15 @@ TEST(Cogs, LabelsOfALogicalForm) {
   EXPECT_EQ(s.labels[3][7], "INDEF");
   EXPECT_EQ(s.labels[4][9], "offer");
   Sentence relative = s;
-  MakeParentsRelative(&relative);
+  MakeParentsRelative("own", &relative);
   EXPECT_EQ(relative.labels[0][0], "1");
   EXPECT_EQ(relative.labels[0][4], "5");
   EXPECT_EQ(relative.labels[0][1], "none");  // a class of its own, not the offset -1
+  EXPECT_EQ(relative.labels[0][5], "-1");
+  relative = s;
+  MakeParentsRelative("previous", &relative);
+  EXPECT_EQ(relative.labels[0][0], "1");
+  EXPECT_EQ(relative.labels[0][1], "-1");
   EXPECT_EQ(relative.labels[0][5], "-1");
 }
 
