@@ -12,6 +12,7 @@ once, and a point may be trained by ranks of its own. `ckv bench train` measures
 import argparse
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -47,7 +48,9 @@ class Evaluations:
         (folder / "data" / "text.txt").write_text("some words of a text\nand more\n" * 9)
 
     def one(self, words):
-        done = subprocess.run([self.args.program, *map(str, words)], capture_output=True, text=True)
+        # As many threads as a rank has: products on some CPUs add up in another order with more.
+        done = subprocess.run([self.args.program, *map(str, words)], capture_output=True, text=True,
+                              env=dict(os.environ, OMP_NUM_THREADS="1"))
         if done.returncode:
             runs.fail(f"{words} left with {done.returncode}: {done.stderr}")
         return done.stdout
