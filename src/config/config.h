@@ -27,7 +27,8 @@ using ConfigVisit = std::function<void(ConfigVisitor&)>;
 //     'train.optim'?)";
 //   - a value of the wrong type: "a.yaml:3:7: 'train.lr' is 'abc' (a string), but must be a
 //     number";
-//   - a value that violates a Choice or Require; without a place if the value is a default.
+//   - a value that violates a Choice or Require; with the file alone as place if the value is a
+//     default.
 //
 // `prefix` is the dotted key of the section that `tree` is, for messages.
 void ReadConfigWith(const ConfigValue& tree, const ConfigVisit& visit, const std::string& prefix);

@@ -20,6 +20,20 @@ std::string JoinWords(const std::vector<std::string>& words) {
   return text;
 }
 
+// The file of a place such as "a.yaml:3:7".
+std::string FileOf(const std::string& place) {
+  std::string file = place;
+  for (int part = 0; part < 2; ++part) {
+    const size_t colon = file.rfind(':');
+    if (colon == std::string::npos || colon + 1 == file.size() ||
+        file.find_first_not_of("0123456789", colon + 1) != std::string::npos) {
+      return place;
+    }
+    file.resize(colon);
+  }
+  return file;
+}
+
 // The YAML text of what a variable holds, for Require's message.
 std::string TextOf(bool value) { return value ? "true" : "false"; }
 std::string TextOf(int64_t value) { return Str(value); }
@@ -43,12 +57,17 @@ ReadingVisitor::ReadingVisitor(const ConfigValue& tree, const std::string& name)
     ThrowWrongType(tree, name.empty() ? "config" : name, "a section (a map of keys)");
   }
   frames_.push_back({tree.is_null() ? nullptr : &tree, name, {}});
+  file_ = FileOf(tree.origin());
   last_ = {name, tree.origin(), ""};
 }
 
 void ReadingVisitor::Finish() {
   CKV_CHECK(frames_.size() == 1, "a section was begun but not ended");
   CheckKeys(frames_.back());
+}
+
+std::string ReadingVisitor::PlaceOf(const ConfigValue* node) const {
+  return node == nullptr ? file_ : node->origin();
 }
 
 // The node of `key` in the section being visited; nullptr if the tree lacks it.
@@ -59,7 +78,7 @@ const ConfigValue* ReadingVisitor::Enter(const char* key) {
             "the key '", name, "' is named twice");
   frame.known.emplace_back(key);
   const ConfigValue* node = frame.node == nullptr ? nullptr : frame.node->Find(key);
-  last_ = {name, node == nullptr ? "" : node->origin(), ""};
+  last_ = {name, PlaceOf(node), ""};
   return node;
 }
 
@@ -67,7 +86,7 @@ const ConfigValue* ReadingVisitor::Enter(const char* key) {
 const ConfigValue* ReadingVisitor::EnterNotNull(const char* key) {
   const ConfigValue* node = Enter(key);
   if (node == nullptr || !node->is_null() || node->has_no_value()) return node;
-  last_.origin.clear();
+  last_.origin = file_;
   return nullptr;
 }
 
@@ -131,7 +150,11 @@ void ReadingVisitor::Field(const char* key, std::vector<std::string>& value, con
 }
 
 void ReadingVisitor::Field(const char* key, ConfigValue& value, const char*) {
-  if (const ConfigValue* node = Enter(key)) value = *node;
+  if (const ConfigValue* node = Enter(key)) {
+    value = *node;
+  } else if (value.origin().empty()) {
+    value.set_origin(file_);
+  }
   last_.text = ShortText(FlowYaml(value));
 }
 
@@ -183,7 +206,7 @@ void ReadingVisitor::BeginItem(int64_t index) {
   if (node != nullptr && node->kind() != ConfigValue::Kind::kMap) {
     ThrowWrongType(*node, name, "a section (a map of keys)");
   }
-  last_ = {name, node == nullptr ? "" : node->origin(), ""};
+  last_ = {name, PlaceOf(node), ""};
   frames_.push_back({node, name, {}});
 }
 
@@ -191,7 +214,7 @@ void ReadingVisitor::EndItem() { PopFrame(); }
 
 void ReadingVisitor::EndList() {
   const Frame& list = frames_.back();
-  last_ = {list.name, list.node == nullptr ? "" : list.node->origin(), ""};
+  last_ = {list.name, PlaceOf(list.node), ""};
   frames_.pop_back();
 }
 
@@ -199,7 +222,7 @@ void ReadingVisitor::PopFrame() {
   const Frame frame = std::move(frames_.back());
   frames_.pop_back();
   CheckKeys(frame);
-  last_ = {frame.name, frame.node == nullptr ? "" : frame.node->origin(), ""};
+  last_ = {frame.name, PlaceOf(frame.node), ""};
 }
 
 void ReadingVisitor::CheckKeys(const Frame& frame) const {

@@ -54,6 +54,8 @@ class ReadingVisitor : public ConfigVisitor {
     std::string text;  // YAML; empty for sections and lists of structs
   };
 
+  // Where `node` stands; the config's file if the tree lacks it.
+  std::string PlaceOf(const ConfigValue* node) const;
   const ConfigValue* Enter(const char* key);
   const ConfigValue* EnterNotNull(const char* key);
   template <typename Value, typename Convert>
@@ -66,6 +68,7 @@ class ReadingVisitor : public ConfigVisitor {
   void PopFrame();
 
   std::vector<Frame> frames_;
+  std::string file_;  // of the tree; empty if it is from no file
   Named last_;
 };
 

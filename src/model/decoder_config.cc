@@ -1,31 +1,45 @@
 #include "model/decoder_config.h"
 
 #include "base/error.h"
+#include "base/str.h"
 #include "sharing/parse_config.h"
 
 namespace ckv {
+namespace {
+
+// Far above any model, and low enough that products of them stay within 64 bits.
+constexpr int64_t kMaxWidth = 1 << 20;
+constexpr int64_t kMaxVocabulary = 1 << 26;
+constexpr int64_t kMaxPositions = int64_t{1} << 31;
+
+bool IsFrom1To(int64_t most, int64_t value) { return value >= 1 && value <= most; }
+
+}  // namespace
 
 void DecoderConfig::Visit(ConfigVisitor& v) {
   v.Field("vocab_size", vocab_size, "entries of the vocabulary; 0 = the tokenizer's");
-  v.Require(vocab_size >= 0, "must be >= 0");
+  v.Require(vocab_size >= 0 && vocab_size <= kMaxVocabulary,
+            Str("must be from 0 to ", kMaxVocabulary));
   v.Field("hidden_size", hidden_size, "width of the residual stream");
-  v.Require(hidden_size > 0, "must be > 0");
+  v.Require(IsFrom1To(kMaxWidth, hidden_size), Str("must be from 1 to ", kMaxWidth));
   v.Field("intermediate_size", intermediate_size, "width of the feed-forward block");
-  v.Require(intermediate_size > 0, "must be > 0");
+  v.Require(IsFrom1To(kMaxWidth, intermediate_size), Str("must be from 1 to ", kMaxWidth));
   v.Field("num_layers", num_layers, "layers; may be left out where kv_sharing lists them");
   v.Require(!num_layers.has_value() || *num_layers > 0, "must be > 0");
   v.Field("num_attention_heads", num_attention_heads, "query heads");
-  v.Require(num_attention_heads > 0, "must be > 0");
+  v.Require(IsFrom1To(kMaxWidth, num_attention_heads), Str("must be from 1 to ", kMaxWidth));
   v.Field("num_key_value_heads", num_key_value_heads,
           "key/value heads: 1 = MQA, fewer than query heads = GQA; null = as many");
   v.Require(!num_key_value_heads.has_value() ||
                 (*num_key_value_heads > 0 && num_attention_heads % *num_key_value_heads == 0),
             "must divide num_attention_heads");
   v.Field("head_dim", head_dim, "width of a head; null = hidden_size / num_attention_heads");
-  v.Require(head_dim.has_value() ? *head_dim > 0 && *head_dim % 2 == 0
-                                 : hidden_size % (2 * num_attention_heads) == 0,
-            "must be even (without it, hidden_size must be an even multiple of "
-            "num_attention_heads)");
+  v.Require(!head_dim.has_value() || IsFrom1To(kMaxWidth, *head_dim),
+            Str("must be from 1 to ", kMaxWidth));
+  v.Require(
+      head_dim.has_value() ? *head_dim % 2 == 0 : hidden_size % (2 * num_attention_heads) == 0,
+      "must be even (without it, hidden_size must be an even multiple of "
+      "num_attention_heads)");
   v.Choice("hidden_act", hidden_act, {"silu", "gelu", "gelu_tanh"},
            "gate of the feed-forward block");
   v.Field("attention_bias", attention_bias, "biases in the q, k, v and o projections");
@@ -38,7 +52,8 @@ void DecoderConfig::Visit(ConfigVisitor& v) {
   v.Field("attention_dropout", attention_dropout, "dropout of softmax weights in training");
   v.Require(attention_dropout >= 0 && attention_dropout < 1, "must be from 0 to below 1");
   v.Field("max_position_embeddings", max_position_embeddings, "longest sequence meant to be used");
-  v.Require(max_position_embeddings > 0, "must be > 0");
+  v.Require(IsFrom1To(kMaxPositions, max_position_embeddings),
+            Str("must be from 1 to ", kMaxPositions));
   v.Section("rope", rope, "rotary position embedding");
   v.Field("kv_sharing", kv_sharing,
           "whose keys and values each layer reads: a string, {pattern: ...}, {preset: ...} or a "

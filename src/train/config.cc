@@ -1,12 +1,20 @@
 #include "train/config.h"
 
+#include "base/str.h"
+
 namespace ckv {
+namespace {
+
+constexpr int64_t kMaxSteps = 1'000'000'000'000;
+constexpr int64_t kMaxBatch = 1 << 24;
+
+}  // namespace
 
 void TrainConfig::Visit(ConfigVisitor& v) {
   v.Field("steps", steps, "optimizer steps of the whole run");
-  v.Require(steps >= 1, "must be >= 1");
+  v.Require(steps >= 1 && steps <= kMaxSteps, Str("must be from 1 to ", kMaxSteps));
   v.Field("batch_size", batch_size, "samples a step, over all micro-batches");
-  v.Require(batch_size >= 1, "must be >= 1");
+  v.Require(batch_size >= 1 && batch_size <= kMaxBatch, Str("must be from 1 to ", kMaxBatch));
   v.Field("micro_batch_size", micro_batch_size,
           "samples run at once, their gradients summed; 0 = batch_size");
   v.Require(micro_batch_size >= 0 && batch_size % MicroRows() == 0, "must divide batch_size");

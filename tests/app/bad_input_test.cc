@@ -74,6 +74,26 @@ TEST_F(BadInputTest, WrongTypesAndSpecsAreNamed) {
   EXPECT_THAT(TrainError(kExitConfig, {"model.kv_sharing=0_7"}), HasSubstr("layer 1"));
 }
 
+TEST_F(BadInputTest, SizesBeyondAnyModelAreRefused) {
+  for (const char* set :
+       {"model.hidden_size=400000000000", "model.intermediate_size=400000000000",
+        "model.vocab_size=400000000000", "model.num_attention_heads=400000000000",
+        "model.max_position_embeddings=400000000000", "train.batch_size=400000000000",
+        "train.steps=4000000000000000000", "data.seq_len=400000000000",
+        "model.num_layers=400000000000"}) {
+    EXPECT_THAT(TrainError(kExitConfig, {set}), HasSubstr(" 4000000000")) << set;
+  }
+}
+
+TEST_F(BadInputTest, MissingKeysAreSaidOfTheFile) {
+  WriteFileAtomically(config_, "");
+  EXPECT_EQ(TrainError(kExitConfig),
+            config_ + ": 'model.kv_sharing' is not set, which needs 'model.num_layers'");
+  WriteFileAtomically(config_, "model: {num_layers: 2}\n");
+  EXPECT_EQ(TrainError(kExitConfig),
+            config_ + ": 'data.train' is not given; name a folder that 'ckv data prepare' wrote");
+}
+
 TEST_F(BadInputTest, MissingFilesAreNamed) {
   EXPECT_THAT(CkvError(kExitIo, {"train", dir_.File("none.yaml")}), HasSubstr("none.yaml"));
   EXPECT_THAT(TrainError(kExitIo, {"data.train=" + dir_.File("none")}), HasSubstr("none"));
