@@ -59,7 +59,8 @@ step $DATA/valid.tokens "turning the validation stories into tokens" \
 
 # ckv itself goes on where an earlier call stopped, and ends at once if that was the end.
 run "training" $CKV train configs/train/quickstart.yaml
-run "evaluating" $CKV eval perplexity $RUN --data $DATA/valid.tokens
+# --reset-attention: as the stories are trained on.
+run "evaluating" $CKV eval perplexity $RUN --data $DATA/valid.tokens --reset-attention
 run "telling a story" $CKV generate $RUN --prompt "Once upon a time" --max-tokens 120
 
 say "done in $((SECONDS - start)) s after building; the run is in $RUN"
