@@ -50,6 +50,11 @@ void EncoderTransformerConfig::Visit(ConfigVisitor& v) {
            "a learned vector a position, a learned vector a distance on the keys, or none");
   v.Field("max_positions", max_positions, "absolute: longest sentence");
   v.Require(max_positions >= 1, "must be >= 1");
+  v.Field(
+      "position_std", position_std,
+      "absolute: standard deviation of fresh positions; fresh word vectors have that of Xavier's "
+      "bound, which is small for large vocabularies");
+  v.Require(position_std > 0, "must be > 0");
   v.Field("relative_limit", relative_limit, "relative: distances from here on count as one less");
   v.Require(relative_limit >= 1, "must be >= 1");
   v.Field("shared_layers", shared_layers, "all layers have the same weights");
@@ -185,7 +190,7 @@ TransformerEncoder::TransformerEncoder(const EncoderTransformerConfig& config) :
 
 void TransformerEncoder::InitializeWeights(at::Generator generator) {
   at::NoGradGuard no_grad;
-  if (position_table_.defined()) position_table_.normal_(0.0, 1.0, generator);
+  if (position_table_.defined()) position_table_.normal_(0.0, config_.position_std, generator);
   for (const auto& layer : layers_) layer->Initialize(generator);
 }
 

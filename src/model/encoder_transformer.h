@@ -23,6 +23,7 @@ struct EncoderTransformerConfig {
   int64_t feed_forward = 1024;
   std::string positions = "absolute";
   int64_t max_positions = 512;
+  double position_std = 1.0;
   int64_t relative_limit = 9;
   bool shared_layers = false;
   double dropout = 0.0;
