@@ -89,6 +89,8 @@ OrderedJson TrainBenchResult::ToJson() const {
   OrderedJson json;
   json["kv_sharing"] = kv_sharing;
   json["parameters"] = parameters;
+  json["batch_size"] = batch_size;
+  json["seq_len"] = seq_len;
   json["tokens_per_second"] = tokens_per_second;
   json["spread"] = spread;
   json["flops_per_token"] = flops_per_token;
@@ -230,6 +232,8 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options,
   result.parameters = model->NumParameters();
   result.tokens_per_second = rates[rates.size() / 2];
   result.spread = (rates.back() - rates.front()) / result.tokens_per_second;
+  result.batch_size = run.train.batch_size;
+  result.seq_len = run.data.seq_len;
   result.flops_per_token = objective.RunFlopsPerToken(run.data.seq_len, 0);
   result.plain_flops_per_token = objective.ModelFlopsPerToken(run.data.seq_len);
   result.peak_flops = PeakFlops(device, run.train.precision);

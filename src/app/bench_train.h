@@ -23,6 +23,8 @@ struct TrainBenchOptions {
 struct TrainBenchResult {
   std::string kv_sharing;
   int64_t parameters = 0;
+  int64_t batch_size = 0;  // samples a step, of all ranks
+  int64_t seq_len = 0;
   double tokens_per_second = 0.0;                // median of the measurements
   double spread = 0.0;                           // (largest - smallest) / median
   double flops_per_token = 0.0;                  // run, passes included

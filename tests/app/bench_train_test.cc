@@ -39,6 +39,8 @@ TEST_F(BenchTrainTest, ShowsSchemesSideBySideWithTheirPhases) {
   ASSERT_EQ(json.size(), 2U);
   EXPECT_EQ(json[1].at("kv_sharing"), "0_2_2_3");
   for (const Json& row : json) {
+    EXPECT_EQ(row.at("batch_size"), 2);
+    EXPECT_EQ(row.at("seq_len"), 12);
     double sum = 0.0;
     for (const auto& [name, ms] : row.at("phase_ms").items()) sum += ms.get<double>();
     const double step = row.at("step_ms").get<double>();
