@@ -75,12 +75,11 @@ TEST_F(BadInputTest, WrongTypesAndSpecsAreNamed) {
 }
 
 TEST_F(BadInputTest, SizesBeyondAnyModelAreRefused) {
-  for (const char* set :
-       {"model.hidden_size=400000000000", "model.intermediate_size=400000000000",
-        "model.vocab_size=400000000000", "model.num_attention_heads=400000000000",
-        "model.max_position_embeddings=400000000000", "train.batch_size=400000000000",
-        "train.steps=4000000000000000000", "data.seq_len=400000000000",
-        "model.num_layers=400000000000"}) {
+  for (const char* set : {"model.hidden_size=400000000000", "model.intermediate_size=400000000000",
+                          "model.vocab_size=400000000000", "model.num_attention_heads=400000000000",
+                          "model.max_position_embeddings=400000000000",
+                          "train.batch_size=400000000000", "train.steps=4000000000000000000",
+                          "data.seq_len=400000000000", "model.num_layers=400000000000"}) {
     EXPECT_THAT(TrainError(kExitConfig, {set}), HasSubstr(" 4000000000")) << set;
   }
 }
