@@ -131,11 +131,11 @@ TEST(ReadConfig, PlacesAViolatedRequirementAtItsKey) {
             "2: t.yaml:2:20: 'train.sources.0.path' is '', but must not be empty");
 }
 
-TEST(ReadConfig, GivesNoPlaceForAViolatingDefault) {
+TEST(ReadConfig, NamesTheFileOfAViolatingDefault) {
   SampleConfig config;
   config.train.steps = 0;
   EXPECT_EQ(ErrorOf([&] { ReadConfig(ReadYaml("train: {compile: true}", "t.yaml"), config); }),
-            "2: 'train.steps' is 0, but must be at least 1");
+            "2: t.yaml: 'train.steps' is 0, but must be at least 1");
 }
 
 TEST(ReadConfig, SuggestsTheChoiceThatWasMeant) {
