@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Means and deviations of runs over seeds: `table.py RUNS_FOLDER|results.json...`.
 
-Of a RUNS_FOLDER it reads RUNS_FOLDER/<config>-seed<N>/result.json (or, of runs that a time limit stopped, partial.json
-and metrics.jsonl), of results.json what an earlier call wrote, on another machine for instance; later
-sources win, seed by seed. Writes results.json and results.md beside this file, the published figures
-beside ours.
+Of a RUNS_FOLDER it reads RUNS_FOLDER/<config>-seed<N>/result.json (or, of runs that a time limit
+stopped, partial.json and metrics.jsonl), of results.json what an earlier call wrote, on another
+machine for instance; later sources win, seed by seed. Writes results.json and results.md beside this
+file, the published figures beside ours.
 """
 
 import collections
