@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "app/error_line.h"
 #include "base/error.h"
 #include "tests/app/run_program.h"
 
@@ -23,6 +24,14 @@ std::vector<std::string> With(std::vector<std::string> words,
                               const std::vector<std::string>& more) {
   words.insert(words.end(), more.begin(), more.end());
   return words;
+}
+
+TEST(ErrorLine, IsOneLineInWords) {
+  EXPECT_EQ(ErrorLine("bad value\nframe #0: somewhere"), "bad value");
+  EXPECT_EQ(ErrorLine("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+                      "allocate memory: you tried to allocate 4096 bytes. Error code 12\nframe"),
+            "out of memory: 4096 bytes more could not be had on the CPU; a smaller model or batch "
+            "would need fewer");
 }
 
 TEST(Help, OfEveryCommandShowsItsUsage) {

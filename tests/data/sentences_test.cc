@@ -230,6 +230,17 @@ TEST(Cogs, ControlledSubjectsKeepOneParent) {
   EXPECT_EQ(s.labels[2][4], "");
 }
 
+TEST(Cogs, WordsWithoutAParentAreReadAsTheFormatSays) {
+  TempDir dir;
+  const std::string path = dir.File("cogs.tsv");
+  WriteFileAtomically(path, "Mila ate .\teat . agent ( x _ 1 , Mila )\tkind\n");
+  SentenceFormat format;
+  format.format = "cogs";
+  EXPECT_THAT(ReadSentences(path, format)[0].labels[0], ElementsAre("1", "none", "none"));
+  format.no_parent = "previous";
+  EXPECT_THAT(ReadSentences(path, format)[0].labels[0], ElementsAre("1", "-1", "-1"));
+}
+
 std::string SharedData(const std::string& name) {
   return JoinPath(JoinPath(GoldensRoot(), "../data"), name);
 }

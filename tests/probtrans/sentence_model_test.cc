@@ -34,6 +34,25 @@ std::shared_ptr<SentenceModel> BaselineModel(const EncoderTransformerConfig& con
   return model;
 }
 
+TEST(Baseline, FreshPositionsHaveTheDeviationAskedFor) {
+  for (const double deviation : {1.0, 0.03}) {
+    EncoderTransformerConfig config = SmallBaseline("absolute");
+    config.max_positions = 500;
+    config.position_std = deviation;
+    SentenceModelShape shape;
+    shape.vocabulary = 9;
+    shape.classes = {3};
+    const auto model = BaselineModel(config, shape);
+    bool found = false;
+    for (const auto& item : model->named_parameters()) {
+      if (item.key().find("timing_table") == std::string::npos) continue;
+      found = true;
+      EXPECT_NEAR(item.value().std().item<double>() / deviation, 1.0, 0.1);
+    }
+    EXPECT_TRUE(found);
+  }
+}
+
 class BaselineTest : public ::testing::TestWithParam<std::string> {};
 
 // Batch and padding change nothing; so the class token must be read in front, where it stands, not
