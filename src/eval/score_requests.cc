@@ -181,24 +181,27 @@ class RequestScorer {
     };
     const TokenScores scores = ScoreTokens(hidden.flatten(0, 1).index_select(0, move(places)),
                                            decoder_->head_weight(), move(targets));
-    const Tensor owner = move(owners);
-    const auto options = at::TensorOptions().dtype(at::kDouble).device(device_);
-    Tensor sums = at::zeros({2, static_cast<int64_t>(done.size())}, options);
-    sums[0].index_add_(0, owner, scores.log_prob.to(at::kDouble));
-    sums[1].index_add_(0, owner, scores.correct.logical_not().to(at::kDouble));
-    Report(done, sums.cpu());
+    // One copy to the host, and sums there: adding up on a GPU takes atomic operations, whose order
+    // is another each time.
+    const Tensor by_token =
+        at::stack({scores.log_prob.to(at::kDouble), scores.correct.to(at::kDouble)}).cpu();
+    const double* log_prob = by_token.data_ptr<double>();
+    const double* correct = log_prob + owners.size();
+    std::vector<TokenScore> sums(done.size());
+    for (size_t i = 0; i < owners.size(); ++i) {
+      TokenScore& sum = sums[static_cast<size_t>(owners[i])];
+      sum.log_prob += log_prob[i];
+      sum.greedy = sum.greedy && correct[i] != 0.0;
+    }
+    Report(done, sums);
   }
 
-  void Report(const std::vector<size_t>& done, const Tensor& sums) {
-    const double* log_probs = sums.data_ptr<double>();
-    const double* wrong = log_probs + done.size();
-    std::vector<TokenScore> scores;
+  void Report(const std::vector<size_t>& done, const std::vector<TokenScore>& scores) {
     for (size_t i = 0; i < done.size(); ++i) {
-      if (!std::isfinite(log_probs[i])) {
+      if (!std::isfinite(scores[i].log_prob)) {
         throw DivergedError(0, "the model's output is not a number");
       }
-      scores.push_back({log_probs[i], wrong[i] == 0.0});
-      scores_[done[i]] = scores.back();
+      scores_[done[i]] = scores[i];
     }
     if (on_scores_) on_scores_(done, scores);
   }

@@ -91,7 +91,7 @@ def differing(one, other, tolerance, where=""):
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         keys = [key for key in one if key not in ("seconds", "tokens_per_second")]
         return [x for key in keys for x in differing(one[key], other[key], tolerance, f"{where}/{key}")]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
         return [x for i, pair in enumerate(zip(one, other)) for x in differing(*pair, tolerance, f"{where}/{i}")]
     if isinstance(one, float) and isinstance(other, float):
         scale = max(1.0, abs(one))
