@@ -212,9 +212,13 @@ Decoder MakeBenchModel(const DecoderConfig& config, const std::string& folder,
   at::set_default_dtype(c10::scalarTypeToTypeMeta(type));  // no detour over fp32
   Decoder decoder(config);
   at::set_default_dtype(usual);
+  at::NoGradGuard no_grad;
+  // Memory on the device instead of copies of what has no values yet.
+  for (Tensor& parameter : decoder->parameters()) {
+    parameter.set_data(at::empty_like(parameter, device));
+  }
   decoder->to(device);
   decoder->eval();
-  at::NoGradGuard no_grad;
   decoder->PackProjections();
   if (!folder.empty()) {
     LoadModelWeights(folder, "model", *decoder);

@@ -154,12 +154,15 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options,
   std::unique_ptr<AdamW> optimizer;
   const auto seed = static_cast<uint64_t>(run.run.seed);
   const at::ScalarType type = WorkingType(run.train.precision);
-  const bool draws_while_sharing = group != nullptr && !run.train.lora.enabled();
-  if (!draws_while_sharing) model->InitializeWeights(seed);
+  if (group == nullptr) model->InitializeWeights(seed);
   if (run.train.lora.enabled()) model->AddLora(run.train.lora, /*seed=*/0);
   if (group != nullptr) {
     ShareOptions sharing{run.dist, run.train.optim, type, {}};
-    if (draws_while_sharing) sharing.seed = seed;
+    DecoderInitializer initializer(run.model, seed);
+    sharing.fill = [&](const std::string& name, const Tensor& parameter) {
+      // Adapters have their values.
+      if (!model->has_lora() || !parameter.requires_grad()) initializer.Fill(name, parameter);
+    };
     SharedModel shared = ShareModel(model, *group, sharing);
     parallel = std::move(shared.parallel);
     optimizer = std::move(shared.optimizer);

@@ -164,8 +164,8 @@ DecoderConfig ReadModelConfig(const std::string& folder) {
   return FromHfConfig(ReadJsonFile(path), path);
 }
 
-void LoadModelWeights(const std::string& folder, const std::string& weights, DecoderImpl& decoder,
-                      bool may_grow_rows) {
+WeightLoader ModelWeightLoader(const std::string& folder, const std::string& weights,
+                               const DecoderImpl& decoder, bool may_grow_rows) {
   const bool tied = decoder.config().tie_word_embeddings;
   const int num_layers = decoder.config().sharing().num_layers();
   LoadOptions options;
@@ -185,7 +185,13 @@ void LoadModelWeights(const std::string& folder, const std::string& weights, Dec
     }
     return false;
   };
-  LoadWeights(OpenModelWeights(folder, weights), decoder, options);
+  return {OpenModelWeights(folder, weights), decoder, options};
+}
+
+void LoadModelWeights(const std::string& folder, const std::string& weights, DecoderImpl& decoder,
+                      bool may_grow_rows) {
+  const WeightLoader loader = ModelWeightLoader(folder, weights, decoder, may_grow_rows);
+  for (const auto& [name, parameter] : NamedParameters(decoder)) loader.Fill(name, parameter);
 }
 
 LoadedModel LoadModel(const ModelArguments& arguments) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "ckpt/weights.h"
 #include "model/decoder.h"
 #include "text/tokenizer.h"
 
@@ -68,6 +69,10 @@ DecoderConfig ReadModelConfig(const std::string& folder);
 // vocabulary that the files lack keep their values. Throws FormatError.
 void LoadModelWeights(const std::string& folder, const std::string& weights, DecoderImpl& decoder,
                       bool may_grow_rows = false);
+
+// The same for one parameter at a time.
+WeightLoader ModelWeightLoader(const std::string& folder, const std::string& weights,
+                               const DecoderImpl& decoder, bool may_grow_rows = false);
 
 // Opens a model in evaluation mode. Throws also ConfigError or FormatError if tokenizer and model
 // do not belong together: the model's vocabulary must have the tokenizer's size, or that rounded up

@@ -22,6 +22,7 @@ SharedModel ShareModel(Decoder& model, CommGroup& group, const ShareOptions& opt
   for (const auto& [name, weight] : NamedParameters(*model)) {
     if (weight.requires_grad()) continue;
     Tensor frozen = weight;
+    if (options.fill) options.fill(name, frozen);
     frozen.set_data(weight.to(group.device(), options.type));
   }
   const NamedTensors parameters = model->TrainedParameters();
@@ -29,10 +30,8 @@ SharedModel ShareModel(Decoder& model, CommGroup& group, const ShareOptions& opt
   sharing.config = options.dist;
   sharing.unit_of_layer = UnitsOf(model->config());
   sharing.type = options.type;
-  std::optional<DecoderInitializer> initializer;
-  if (options.seed.has_value()) {
-    initializer.emplace(model->config(), *options.seed);
-    sharing.fill = [&](size_t i) { initializer->Fill(parameters[i].first, parameters[i].second); };
+  if (options.fill) {
+    sharing.fill = [&](size_t i) { options.fill(parameters[i].first, parameters[i].second); };
   }
   SharedModel shared;
   shared.parallel = std::make_unique<DataParallel>(group, parameters, sharing);

@@ -1,9 +1,9 @@
 // Sharing out a decoder's training among ranks.
 #pragma once
 
-#include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
+#include <string>
 
 #include "dist/config.h"
 #include "dist/group.h"
@@ -13,12 +13,15 @@
 
 namespace ckv {
 
+using FillParameter = std::function<void(const std::string& name, const Tensor& parameter)>;
+
 struct ShareOptions {
   DistConfig dist;
   OptimConfig optim;
   at::ScalarType type = at::kFloat;
-  // Draws the weights, parameter by parameter; nullopt: the model has its weights.
-  std::optional<uint64_t> seed;
+  // Gives a parameter its value, equal on all ranks; called for each in the model's order right
+  // before it is moved, so that no rank holds the whole model on its host. Empty: they have theirs.
+  FillParameter fill;
 };
 
 struct SharedModel {

@@ -54,7 +54,6 @@ class Training {
   OrderedJson Run(const std::vector<std::string>& arguments);
 
  private:
-  bool DrawsWhileSharing() const;
   Decoder BuildModel();
   void MakeOptimizer(at::ScalarType type);
   TrainingParts Parts();
@@ -87,6 +86,7 @@ class Training {
   std::unique_ptr<DataSource> data_;
   bool validates_ = false;
   TaskHook tasks_;
+  FillParameter fill_;  // gives the model's parameters their first values, in order
   Decoder model_;
   CausalLmObjective objective_;
   std::unique_ptr<DataParallel> parallel_;
@@ -103,9 +103,6 @@ class Training {
   std::optional<CheckpointSaver> saver_;  // last: it writes while it lives
 };
 
-// Ranks draw fresh weights while they share them out.
-bool Training::DrawsWhileSharing() const { return group_ != nullptr && run_.init_from.empty(); }
-
 // The base that adapters of the run are trained on. What `init_from` means may have changed since
 // the first checkpoint, for a run has another best one.
 std::string BaseModelFolder(const TrainRun& run) {
@@ -121,13 +118,26 @@ Decoder Training::BuildModel() {
   const auto seed = static_cast<uint64_t>(run_.run.seed);
   const LoraConfig& lora = run_.train.lora;
   Decoder model(run_.model);
-  if (DrawsWhileSharing()) return model;
-  model->InitializeWeights(seed);
-  if (run_.init_from.empty()) return model;
-  const std::string folder =
-      lora.enabled() ? BaseModelFolder(run_) : FindModelFolder(run_.init_from);
-  CheckInitFrom(folder, run_.model, tokenizer_.get());
-  LoadModelWeights(folder, "model", *model, /*may_grow_rows=*/!lora.enabled());
+  const auto initializer = std::make_shared<DecoderInitializer>(run_.model, seed);
+  fill_ = [initializer](const std::string& name, const Tensor& parameter) {
+    initializer->Fill(name, parameter);
+  };
+  std::string folder;
+  if (!run_.init_from.empty()) {
+    folder = lora.enabled() ? BaseModelFolder(run_) : FindModelFolder(run_.init_from);
+    CheckInitFrom(folder, run_.model, tokenizer_.get());
+    const auto loader = std::make_shared<WeightLoader>(
+        ModelWeightLoader(folder, "model", *model, /*may_grow_rows=*/!lora.enabled()));
+    // Drawn first: rows that the files lack stay so.
+    fill_ = [draw = fill_, loader](const std::string& name, const Tensor& parameter) {
+      draw(name, parameter);
+      loader->Fill(name, parameter);
+    };
+  }
+  // Ranks fill parameters while they share them out.
+  if (group_ == nullptr) {
+    for (const auto& [name, parameter] : NamedParameters(*model)) fill_(name, parameter);
+  }
   if (!lora.enabled()) return model;
   model->AddLora(lora, MixBits(seed));
   adapter_ = {folder, lora.rank, lora.alpha, lora.dropout, lora.targets};
@@ -180,7 +190,10 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
     options.dist = run_.dist;
     options.optim = run_.train.optim;
     options.type = type;
-    if (DrawsWhileSharing()) options.seed = static_cast<uint64_t>(run_.run.seed);
+    // Adapters have their values.
+    options.fill = [this](const std::string& name, const Tensor& parameter) {
+      if (!model_->has_lora() || !parameter.requires_grad()) fill_(name, parameter);
+    };
     SharedModel shared = ShareModel(model_, *group_, options);
     parallel_ = std::move(shared.parallel);
     optimizer_ = std::move(shared.optimizer);

@@ -1,6 +1,7 @@
 #include "ckpt/weights.h"
 
 #include <set>
+#include <utility>
 
 #include <torch/torch.h>
 
@@ -34,31 +35,37 @@ NamedTensors NamedParameters(const torch::nn::Module& module) {
   return result;
 }
 
-void LoadWeights(const TensorFiles& files, torch::nn::Module& module, const LoadOptions& options) {
-  const NamedTensors parameters = NamedParameters(module);
+WeightLoader::WeightLoader(TensorFiles files, const torch::nn::Module& module,
+                           const LoadOptions& options)
+    : files_(std::move(files)) {
   std::set<std::string> known;
-  for (const auto& [name, parameter] : parameters) {
+  for (const auto& [name, parameter] : NamedParameters(module)) {
     known.insert(name);
-    if (files.Has(name)) {
-      CheckShape(files, name, parameter, options.may_grow_rows && options.may_grow_rows(name));
+    if (files_.Has(name)) {
+      CheckShape(files_, name, parameter, options.may_grow_rows && options.may_grow_rows(name));
     } else {
-      throw FormatError(files.PathOf(files.Names().front()), Str("tensor '", name, "'"),
+      throw FormatError(files_.PathOf(files_.Names().front()), Str("tensor '", name, "'"),
                         "is not there, but the model needs it");
     }
   }
-  for (const std::string& name : files.Names()) {
+  for (const std::string& name : files_.Names()) {
     if (known.count(name) == 0 && !(options.may_ignore && options.may_ignore(name))) {
-      throw FormatError(files.PathOf(name), Str("tensor '", name, "'"),
+      throw FormatError(files_.PathOf(name), Str("tensor '", name, "'"),
                         "is no parameter of the model");
     }
   }
+}
+
+void WeightLoader::Fill(const std::string& name, Tensor parameter) const {
   at::NoGradGuard no_grad;
-  for (const auto& [name, parameter] : parameters) {
-    const Tensor stored = files.Read(name);
-    Tensor target = parameter;
-    if (stored.dim() == 2) target = target.narrow(0, 0, stored.size(0));
-    target.copy_(stored);
-  }
+  const Tensor stored = files_.Read(name);
+  if (stored.dim() == 2) parameter = parameter.narrow(0, 0, stored.size(0));
+  parameter.copy_(stored);
+}
+
+void LoadWeights(TensorFiles files, torch::nn::Module& module, const LoadOptions& options) {
+  const WeightLoader loader(std::move(files), module, options);
+  for (const auto& [name, parameter] : NamedParameters(module)) loader.Fill(name, parameter);
 }
 
 }  // namespace ckv

@@ -20,10 +20,23 @@ struct LoadOptions {
   std::function<bool(const std::string& name)> may_grow_rows;
 };
 
-// Copies every parameter from `files`, converting dtypes. Before it changes anything it throws
-// FormatError for a parameter that is missing, of another shape, or left over.
-void LoadWeights(const TensorFiles& files, torch::nn::Module& module,
-                 const LoadOptions& options = {});
+// Gives a module's parameters the values in files, one at a time, so that nobody need hold them
+// all.
+class WeightLoader {
+ public:
+  // Changes nothing. Throws FormatError for a parameter that is missing or of another shape, and
+  // for a tensor that is left over.
+  WeightLoader(TensorFiles files, const torch::nn::Module& module, const LoadOptions& options = {});
+
+  // `parameter`, of the module's shape, any device and dtype, becomes the tensor of that name.
+  void Fill(const std::string& name, Tensor parameter) const;
+
+ private:
+  TensorFiles files_;
+};
+
+// All parameters of `module` by a WeightLoader.
+void LoadWeights(TensorFiles files, torch::nn::Module& module, const LoadOptions& options = {});
 
 // The module's parameters in registration order.
 NamedTensors NamedParameters(const torch::nn::Module& module);

@@ -1,5 +1,6 @@
 """What the scripts that train on several ranks share: a tiny run, its checkpoints, skipping."""
 
+import array
 import hashlib
 import json
 import os
@@ -73,6 +74,22 @@ def expect_equal(run, reference):
     if last_step(run) != last_step(reference) or got != want:
         names = [name for name in want if got.get(name) != want[name]]
         fail(f"{run} ends at step {last_step(run)} and differs from {reference} in {names}")
+
+
+def weights_of(folder, stem="model"):
+    """Name to numbers of a checkpoint's fp64 tensors, whichever ranks wrote it."""
+    weights = {}
+    for path in folder.glob(f"{stem}*.safetensors"):
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        for name, item in json.loads(data[8:8 + size]).items():
+            if name == "__metadata__":
+                continue
+            if item["dtype"] != "F64":
+                fail(f"{name} is {item['dtype']}")
+            begin, end = item["data_offsets"]
+            weights[name] = array.array("d", data[8 + size + begin:8 + size + end])
+    return weights
 
 
 def by_hand(program, arguments, world, port, wrap=lambda rank, command: command, master="127.0.0.1",

@@ -13,7 +13,6 @@
 """
 
 import argparse
-import array
 import json
 import math
 import pathlib
@@ -59,22 +58,6 @@ class Runs:
             time.sleep(0.005)
 
 
-def weights_of(folder):
-    """Name to numbers of a checkpoint's fp64 weights, whichever ranks wrote it."""
-    weights = {}
-    for path in folder.glob("model*.safetensors"):
-        data = path.read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        for name, item in json.loads(data[8:8 + size]).items():
-            if name == "__metadata__":
-                continue
-            if item["dtype"] != "F64":
-                runs.fail(f"{name} is {item['dtype']}")
-            begin, end = item["data_offsets"]
-            weights[name] = array.array("d", data[8 + size + begin:8 + size + end])
-    return weights
-
-
 def data_of(folder):
     return json.loads((folder / "state.json").read_text())["data"]
 
@@ -92,7 +75,7 @@ def test_other_numbers_of_ranks(run):
     one, cut = runs.latest(run.folder / "one"), runs.latest(run.folder / "cut")
     if one.name != cut.name or data_of(one) != data_of(cut):
         runs.fail(f"{one} and {cut} stand at {data_of(one)} and {data_of(cut)}")
-    want, got = weights_of(one), weights_of(cut)
+    want, got = runs.weights_of(one), runs.weights_of(cut)
     if not want or want.keys() != got.keys():
         runs.fail(f"weights {want.keys()} and {got.keys()}")
     worst = max(abs(x - y) for name in want for x, y in zip(want[name], got[name], strict=True))

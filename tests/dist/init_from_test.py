@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Ranks that start from a model's weights train as one process does (fp64, to 1e-10).
+
+The weights of `init_from` are read while they are shared out: whole by stages 0 to 2, in parts by
+stage 3, with rows that the vocabulary has grown by drawn alike, and as the frozen base of adapters.
+
+  init_from_test.py --program build/ci/src/app/ckv
+"""
+
+import argparse
+import pathlib
+import subprocess
+import tempfile
+
+import runs
+
+
+def train(args, world, *sets):
+    words = ["train", args.config, "--set", "train.precision=fp64"]
+    for item in sets:
+        words += ["--set", item]
+    if world == 0:
+        processes = [subprocess.Popen([str(word) for word in [args.program, *words]],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
+    else:
+        processes = runs.by_hand(args.program, words, world, runs.free_port())
+    texts = [process.communicate(timeout=300)[1] for process in processes]
+    if any(process.returncode for process in processes):
+        runs.fail(f"{sets} on {world} ranks: {texts}")
+
+
+def compare(args, what, stem, worlds, *sets):
+    folder = args.folder / what.replace(" ", "-")
+    train(args, 0, *sets, f"run.dir={folder}-alone")
+    want = runs.weights_of(runs.latest(f"{folder}-alone"), stem)
+    for world, stage in worlds:
+        run = f"{folder}-{world}-{stage}"
+        train(args, world, *sets, f"run.dir={run}", f"dist.zero={stage}")
+        got = runs.weights_of(runs.latest(run), stem)
+        if not want or got.keys() != want.keys():
+            runs.fail(f"{what}: {sorted(got)} in place of {sorted(want)}")
+        worst = max(abs(x - y) for name in want for x, y in zip(want[name], got[name], strict=True))
+        if not worst <= 1e-10:
+            runs.fail(f"{what}: weights of {world} ranks at stage {stage} differ by {worst}")
+        print(f"{what}: {world} ranks at stage {stage} differ by at most {worst:.1e}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--program", required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ckv-init-from-") as name:
+        args.folder = pathlib.Path(name)
+        args.config = runs.prepare(args.program, args.folder, 20, save_every=20)
+        base = args.folder / "base"
+        train(args, 0, f"run.dir={base}", "run.seed=5")
+        start = (f"init_from={base}", "train.optim.lr=1e-3", "model.attention_dropout=0")
+        compare(args, "weights", "model", [(2, 0), (3, 1), (3, 3)], *start)
+        compare(args, "a grown vocabulary", "model", [(3, 2), (2, 3)], *start,
+                "model.vocab_size=264")
+        compare(args, "adapters", "adapter_model", [(2, 0), (3, 2)], *start,
+                "train.lora={rank: 2, targets: [q_proj, v_proj, down_proj]}")
+
+
+main()
