@@ -83,6 +83,7 @@ class AdamW {
 
  private:
   StepResult FusedStep(double lr, const Tensor& loss);
+  void MakeSums();
   void FoldFresh();
   std::vector<size_t> Group(bool decays) const;
 
@@ -92,7 +93,7 @@ class AdamW {
   std::vector<std::string> names_;
   std::vector<Tensor> working_;
   std::vector<Tensor> masters_;  // the same tensors as working_ where precision allows
-  std::vector<Tensor> grads_;    // sums over micro-batches, in the masters' type
+  std::vector<Tensor> grads_;  // sums over micro-batches, in the masters' type; empty: no need yet
   std::vector<Tensor> first_moments_;
   std::vector<Tensor> second_moments_;
   Tensor updates_;  // scalar fp32

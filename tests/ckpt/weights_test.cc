@@ -28,8 +28,8 @@ class WeightsTest : public ::testing::Test {
     return TensorFiles::OpenModel(dir_.path());
   }
   std::string Load(const NamedTensors& tensors, const LoadOptions& options = {}) {
-    const TensorFiles files = Write(tensors);
-    return ErrorOf([&] { LoadWeights(files, module_, options); });
+    TensorFiles files = Write(tensors);
+    return ErrorOf([&] { LoadWeights(std::move(files), module_, options); });
   }
 
   TempDir dir_;
