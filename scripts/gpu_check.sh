@@ -39,29 +39,6 @@ ckv=build/gpu/src/app/ckv
 config=configs/train/1b/vanilla.yaml
 w2='0_20*20_21'
 
-# beside LABEL COMMAND...: starts a command whose output comes when finish_beside collects it. Tests
-# wait for their reference on the CPU most of the time, so they run at once, with few threads each:
-# threads that wait in a loop for a core that another holds make it all ten times slower.
-pids=()
-labels=()
-beside() {
-  labels+=("$1")
-  shift
-  OMP_NUM_THREADS=2 "$@" >"$out/${labels[-1]}.log" 2>&1 &
-  pids+=($!)
-}
-finish_beside() {
-  local i status=0
-  for i in "${!pids[@]}"; do
-    local rc=0
-    wait "${pids[i]}" || rc=$?
-    say "${labels[i]}: exit code $rc"
-    grep -E '^\[  (PASSED|FAILED) |^ERROR|ERROR SUMMARY|RACECHECK SUMMARY' "$out/${labels[i]}.log" || true
-    ((rc == 0)) || { tail -n 40 "$out/${labels[i]}.log" && status=1; }
-  done
-  return $status
-}
-
 # Small cases: the sanitizer makes kernels some hundred times slower.
 sanitize() {  # TOOL TEST FILTER
   timeout 240 compute-sanitizer --tool "$1" --error-exitcode 1 "$tests/$2" --gtest_brief=1 \

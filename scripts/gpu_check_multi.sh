@@ -6,9 +6,10 @@
 #
 # Builds the preset gpu (scripts/build.sh), runs the tests of ranks over NCCL with 1 to N GPUs (all
 # that nvidia-smi lists), evaluations and a sweep on all of them, and `ckv bench train` under
-# torchrun with 1 and N GPUs and dist.zero 0 to 3: tokens/s, memory of each rank, and how much of
-# the collectives' time passes beside computing (scripts/trace_overlap.py). --quick leaves out the
-# model of 1.1B weights. --out keeps each part's output and the traces in FOLDER.
+# torchrun with 1 and N GPUs and dist.zero 0 to 3: tokens/s, memory and bytes of each rank beside
+# what the cost model says (scripts/scaling_check.py), and how much of the collectives' time passes
+# beside computing (scripts/trace_overlap.py). --quick leaves out the model of 1.1B weights. --out
+# keeps each part's output and the traces in FOLDER.
 #
 # Exit codes: those of scripts/build.sh; 1 if a part failed.
 source "$(dirname "$0")/common.sh"
@@ -52,9 +53,13 @@ python=$(<"$TORCH_PYTHON_FILE")
 # Ranks share the cores of the host.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 
-part tests build/gpu/tests/dist/dist_test --gtest_brief=1 --gtest_filter='*GpuRankTest*'
-part evaluation-and-sweep "$python" tests/dist/share_test.py --program "$ckv" --device cuda \
-  --ranks "$gpus"
+run_tests() {
+  beside dist_test build/gpu/tests/dist/dist_test --gtest_brief=1 --gtest_filter='*GpuRankTest*'
+  beside evaluation-and-sweep "$python" tests/dist/share_test.py --program "$ckv" \
+    --device cuda --ranks "$gpus"
+  finish_beside
+}
+part tests run_tests
 
 # launch RANKS ARGUMENT...: the program on so many GPUs.
 port=29600
@@ -66,16 +71,17 @@ launch() {
     --master-addr 127.0.0.1 --master-port "$port" "$ckv" "$@"
 }
 
-# bench NAME CONFIG ROWS STAGES RANKS...: ROWS samples a rank and step, so that ranks add work.
+# bench NAME CONFIG ROWS STAGES: ROWS samples a rank and step, so that ranks add work; on one GPU
+# only stage 0, from which the cost model takes the efficiency.
 bench() {
   local name=$1 config=$2 rows=$3 stages=$4 ranks stage status=0
-  shift 4
-  for ranks in "$@"; do
-    for stage in $stages; do
+  for ranks in "${numbers[@]}"; do
+    for stage in $([[ $ranks != 1 ]] && echo "$stages" || echo 0); do
       say "$name, $ranks GPU(s), dist.zero $stage"
+      local place=$out/$name-$ranks-gpus-zero$stage
       launch "$ranks" bench train "$config" --set "train.batch_size=$((rows * ranks))" \
         --set train.micro_batch_size=0 --set "dist.zero=$stage" --rows 2 --row-steps 5 \
-        --profile "$out/$name-$ranks-gpus-zero$stage.json" || status=1
+        --profile "$place.json" --json --out "$place.result" || status=1
     done
   done
   return $status
@@ -83,13 +89,16 @@ bench() {
 
 numbers=(1)
 ((gpus == 1)) || numbers+=("$gpus")
-part train-110m bench 110m configs/train/110m/vanilla.yaml 16 '0 1 2 3' "${numbers[@]}"
-part train-110m-sandwich-top bench 110m-sandwich-top configs/train/110m/sandwich-top.yaml 16 '0 3' \
-  "$gpus"
+configs=(110m=configs/train/110m/vanilla.yaml
+  110m-sandwich-top=configs/train/110m/sandwich-top.yaml)
+part train-110m bench 110m configs/train/110m/vanilla.yaml 16 '0 1 2 3'
+part train-110m-sandwich-top bench 110m-sandwich-top configs/train/110m/sandwich-top.yaml 16 '0 3'
 if [[ -z $quick ]]; then
-  part train-1b bench 1b configs/train/1b/vanilla.yaml 4 '0 1 3' "$gpus"
+  configs+=(1b=configs/train/1b/vanilla.yaml)
+  part train-1b bench 1b configs/train/1b/vanilla.yaml 4 '0 1 3'
 fi
 part overlap python3 scripts/trace_overlap.py "$out"/*-"$gpus"-gpus-*.json
+part cost-model python3 scripts/scaling_check.py --ckv "$ckv" "$out" "${configs[@]}"
 
 ((failures == 0)) || fail 1 "$failures part(s) failed"
 say "all parts passed"

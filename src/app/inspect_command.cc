@@ -41,7 +41,7 @@ struct InspectOptions {
   std::optional<int64_t> gpus;
   InspectedCluster cluster;
   double peak_tflops = 989.0;
-  double node_gbs = 300.0;
+  double node_gbs = 200.0;
   double network_gbs = 40.0;
   bool ascii = false;
   std::string svg;

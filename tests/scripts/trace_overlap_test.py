@@ -43,6 +43,27 @@ class TraceOverlapTest(unittest.TestCase):
         code, lines, _ = self.figures([kernel("gemm", 0, 1000), kernel("ncclKernel", 1000, 500)])
         self.assertEqual((code, lines[0].split()[1:]), (0, ["1.50", "0.50", "1.00", "0.00", "0.0%", "0.00"]))
 
+    def test_the_bandwidth_leaves_waiting_out(self):
+        def sum_of(begin, duration, elements=1000000, dtype="Float", name="AllReduce"):
+            args = {"In msg nelems": elements, "Out msg nelems": elements, "Group size": 2,
+                    "dtype": dtype}
+            return dict(kernel(f"ncclDevKernel_{name}_RING", begin, duration), args=args)
+
+        # 4 MB both ways in 20 us, then 2 MB (half of 2M bf16) in 5 us: 6 MB in 25 us. The third is
+        # too small to count.
+        ranks = [
+            [sum_of(0, 20), sum_of(50, 90, 2000000, "BFloat16", "AllGather"), sum_of(200, 7, 10)],
+            [sum_of(0, 80), sum_of(130, 5, 2000000, "BFloat16", "AllGather"), sum_of(190, 1, 10)],
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder) / name for name in ("run.json", "run.rank1.json")]
+            for path, events in zip(paths, ranks):
+                path.write_text(json.dumps({"traceEvents": events}))
+            done = subprocess.run([sys.executable, SCRIPT, *paths], capture_output=True, text=True)
+            self.assertEqual(done.stdout.splitlines()[-1].split(), [str(paths[0]), "240", "GB/s"])
+            alone = subprocess.run([sys.executable, SCRIPT, paths[0]], capture_output=True, text=True)
+            self.assertNotIn("GB/s", alone.stdout)
+
     def test_a_trace_without_collectives(self):
         code, lines, _ = self.figures([kernel("gemm", 0, 1000)])
         self.assertEqual(code, 1)
