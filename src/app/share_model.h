@@ -19,7 +19,6 @@ struct ShareOptions {
   DistConfig dist;
   OptimConfig optim;
   at::ScalarType type = at::kFloat;
-  bool fused = true;  // as train.fused
   // Gives a parameter its value, equal on all ranks; called for each in the model's order right
   // before it is moved, so that no rank holds the whole model on its host. Empty: they have theirs.
   FillParameter fill;
