@@ -200,6 +200,7 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
   } else {
     MakeOptimizer(type);
   }
+  fill_ = nullptr;  // it holds the files of init_from
   if (run_.train.ema_decay > 0.0) {
     ema_ = std::make_unique<Ema>(optimizer_->Weights(), run_.train.ema_decay);
   }
