@@ -71,12 +71,12 @@ launch() {
     --master-addr 127.0.0.1 --master-port "$port" "$ckv" "$@"
 }
 
-# bench NAME CONFIG ROWS STAGES: ROWS samples a rank and step, so that ranks add work; on one GPU
-# only stage 0, from which the cost model takes the efficiency.
+# bench NAME CONFIG ROWS ALONE STAGES: ROWS samples a rank and step, so that ranks add work; stages
+# ALONE on one GPU, from whose first the cost model takes the efficiency.
 bench() {
-  local name=$1 config=$2 rows=$3 stages=$4 ranks stage status=0
+  local name=$1 config=$2 rows=$3 alone=$4 stages=$5 ranks stage status=0
   for ranks in "${numbers[@]}"; do
-    for stage in $([[ $ranks != 1 ]] && echo "$stages" || echo 0); do
+    for stage in $([[ $ranks != 1 ]] && echo "$stages" || echo "$alone"); do
       say "$name, $ranks GPU(s), dist.zero $stage"
       local place=$out/$name-$ranks-gpus-zero$stage
       launch "$ranks" bench train "$config" --set "train.batch_size=$((rows * ranks))" \
@@ -87,17 +87,19 @@ bench() {
   return $status
 }
 
+rm -f "$out"/*-gpus-zero*.json "$out"/*-gpus-zero*.result  # of an earlier run
 numbers=(1)
 ((gpus == 1)) || numbers+=("$gpus")
 configs=(110m=configs/train/110m/vanilla.yaml
   110m-sandwich-top=configs/train/110m/sandwich-top.yaml)
-part train-110m bench 110m configs/train/110m/vanilla.yaml 16 '0 1 2 3'
-part train-110m-sandwich-top bench 110m-sandwich-top configs/train/110m/sandwich-top.yaml 16 '0 3'
+part train-110m bench 110m configs/train/110m/vanilla.yaml 16 '0 1 2 3' '0 1 2 3'
+part train-110m-sandwich-top bench 110m-sandwich-top configs/train/110m/sandwich-top.yaml 16 0 '0 3'
 if [[ -z $quick ]]; then
   configs+=(1b=configs/train/1b/vanilla.yaml)
-  part train-1b bench 1b configs/train/1b/vanilla.yaml 4 '0 1 3'
+  part train-1b bench 1b configs/train/1b/vanilla.yaml 4 0 '0 1 3'
 fi
-part overlap python3 scripts/trace_overlap.py "$out"/*-"$gpus"-gpus-*.json
+# One rank sends nothing.
+((gpus == 1)) || part overlap python3 scripts/trace_overlap.py "$out"/*-"$gpus"-gpus-*.json
 part cost-model python3 scripts/scaling_check.py --ckv "$ckv" "$out" "${configs[@]}"
 
 ((failures == 0)) || fail 1 "$failures part(s) failed"

@@ -38,7 +38,10 @@ finish_beside() {
     wait "${pids[i]}" || rc=$?
     say "${labels[i]}: exit code $rc"
     grep -E '^\[  (PASSED|FAILED) |^ERROR|ERROR SUMMARY|RACECHECK SUMMARY' "$out/${labels[i]}.log" || true
-    ((rc == 0)) || { tail -n 40 "$out/${labels[i]}.log" && status=1; }
+    ((rc == 0)) || {
+      status=1
+      tail -n 40 "$out/${labels[i]}.log" || true
+    }
   done
   return $status
 }

@@ -5,8 +5,9 @@ usage: scaling_check.py [--ckv PROGRAM] [--node-gbs N] FOLDER NAME=CONFIG...
 
 FOLDER holds NAME-<N>-gpus-zero<STAGE>.result, the JSON of `ckv bench train` (scripts/gpu_check_multi.sh
 makes them). The efficiency that the model asks for is that of NAME on one GPU at stage 0 in the same
-run. Prints a Markdown table, measured / estimated: tokens/s of all, GB of the fullest rank, GB given to
-collectives in a step. Exit code 1 if FOLDER has no result on one GPU for a NAME.
+run. Prints a Markdown table, measured and estimated: tokens/s of all, GB of the fullest rank, GB given to
+collectives in a step. Where FOLDER has no result on one GPU for a NAME there are no estimates, and the
+exit code is 1.
 """
 
 import argparse
@@ -22,11 +23,12 @@ PEAK = 989e12
 def estimate(args, config, row, efficiency):
     rows = row["batch_size"] // row["ranks"]
     command = [args.ckv, "inspect", config, "--gpus", row["ranks"], "--train-batch", row["batch_size"],
-               "--micro-batch", rows, "--seq-len", row["seq_len"], "--efficiency", efficiency, "--json"]
+               "--micro-batch", rows, "--seq-len", row["seq_len"], "--efficiency", efficiency,
+               "--peak-tflops", PEAK / 1e12, "--json"]
     if args.node_gbs:
         command += ["--node-gbs", args.node_gbs]
     words = [str(word) for word in command]
-    ranks = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)["ranks"]
+    ranks = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)["ranks"]
     return next(stage for stage in ranks["stages"] if stage["zero"] == row["zero"])
 
 
@@ -40,6 +42,10 @@ def results(folder, name):
     return found
 
 
+def shown(told, key, scale, digits, unit=""):
+    return f"{told[key] / scale:.{digits}f}{unit}" if told else "-"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ckv", default="build/release/src/app/ckv")
@@ -49,23 +55,25 @@ def main():
     args = parser.parse_args()
     print("| model | GPUs | ZeRO | tokens/s | estimate | GB/GPU | estimate | GB sent | estimate |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    status = 0
     for item in args.configs:
         name, config = item.split("=", 1)
         rows = results(args.folder, name)
-        if (1, 0) not in rows:
+        alone = rows.get((1, 0))
+        if alone is None:
             print(f"error: {args.folder}: no {name}-1-gpus-zero0.result", file=sys.stderr)
-            return 1
-        alone = rows[1, 0]
-        efficiency = alone["flops_per_token"] * alone["tokens_per_second"] / PEAK
+            status = 1
         for (gpus, zero), row in sorted(rows.items()):
-            told = estimate(args, config, row, efficiency)
-            sent = row["step_bytes"]
-            given = sum(sent.values())
-            expected = sum(told[f"{kind}_bytes"] for kind in ("summed", "scattered", "gathered"))
+            told = {}
+            if alone is not None:
+                efficiency = alone["flops_per_token"] * alone["tokens_per_second"] / PEAK
+                told = estimate(args, config, row, efficiency)
+                told["given"] = sum(told[f"{kind}_bytes"] for kind in row["step_bytes"])
+            given = sum(row["step_bytes"].values())
             print(f"| {name} | {gpus} | {zero} | {row['tokens_per_second'] / 1e3:.0f}k | "
-                  f"{told['tokens_per_second'] / 1e3:.0f}k | {row['memory_bytes'] / 1e9:.1f} | "
-                  f"{told['memory'] / 1e9:.1f} | {given / 1e9:.2f} | {expected / 1e9:.2f} |")
-    return 0
+                  f"{shown(told, 'tokens_per_second', 1e3, 0, 'k')} | {row['memory_bytes'] / 1e9:.1f} | "
+                  f"{shown(told, 'memory', 1e9, 1)} | {given / 1e9:.2f} | {shown(told, 'given', 1e9, 2)} |")
+    return status
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ def main(paths):
         try:
             events = json.loads(pathlib.Path(path).read_text())["traceEvents"]
             figures = overlap_of(events)
+            collectives = collectives_of(events)
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"error: {path}: is no Chrome trace: {error}", file=sys.stderr)
             return 3
@@ -119,7 +120,7 @@ def main(paths):
             found = False
             print(f"{path:40s} no kernel of NCCL")
             continue
-        runs[re.sub(r"\.rank\d+(?=\.json$)", "", str(path))].append(collectives_of(events))
+        runs[re.sub(r"\.rank\d+(?=\.json$)", "", str(path))].append(collectives)
         print(
             f"{path:40s} {figures['step']:9.2f} {figures['nccl']:9.2f} {figures['compute']:9.2f} "
             f"{figures['both']:9.2f} {100 * figures['hidden']:7.1f}% {figures['idle']:9.2f}"

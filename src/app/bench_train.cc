@@ -12,7 +12,6 @@
 #include "app/train_ranks.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "ckpt/weights.h"
 #include "data/source.h"
 #include "model/decoder.h"
 #include "model/objective.h"

@@ -20,7 +20,7 @@ struct ShareOptions {
   OptimConfig optim;
   at::ScalarType type = at::kFloat;
   // Gives a parameter its value, equal on all ranks; called for each in the model's order right
-  // before it is moved, so that no rank holds the whole model on its host. Empty: they have theirs.
+  // before it is moved: what a rank does not keep it never holds. Empty: they have theirs.
   FillParameter fill;
 };
 

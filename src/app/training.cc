@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -23,6 +24,7 @@
 #include "base/random.h"
 #include "base/signals.h"
 #include "ckpt/adapter.h"
+#include "ckpt/weights.h"
 #include "ckv_version.h"
 #include "config/config.h"
 #include "data/source.h"
@@ -86,7 +88,7 @@ class Training {
   std::unique_ptr<DataSource> data_;
   bool validates_ = false;
   TaskHook tasks_;
-  FillParameter fill_;  // gives the model's parameters their first values, in order
+  FillParameter fill_;  // gives the model's parameters their first values, in order; for BuildModel
   Decoder model_;
   CausalLmObjective objective_;
   std::unique_ptr<DataParallel> parallel_;
@@ -128,9 +130,10 @@ Decoder Training::BuildModel() {
     CheckInitFrom(folder, run_.model, tokenizer_.get());
     const auto loader = std::make_shared<WeightLoader>(
         ModelWeightLoader(folder, "model", *model, /*may_grow_rows=*/!lora.enabled()));
-    // Drawn first: rows that the files lack stay so.
-    fill_ = [draw = fill_, loader](const std::string& name, const Tensor& parameter) {
-      draw(name, parameter);
+    // Drawn first: rows that the files lack stay so. A base of adapters lacks none.
+    const FillParameter draw = lora.enabled() ? FillParameter() : fill_;
+    fill_ = [draw, loader](const std::string& name, const Tensor& parameter) {
+      if (draw) draw(name, parameter);
       loader->Fill(name, parameter);
     };
   }

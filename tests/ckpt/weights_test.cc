@@ -1,5 +1,7 @@
 #include "ckpt/weights.h"
 
+#include <utility>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>

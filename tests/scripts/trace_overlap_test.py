@@ -44,23 +44,25 @@ class TraceOverlapTest(unittest.TestCase):
         self.assertEqual((code, lines[0].split()[1:]), (0, ["1.50", "0.50", "1.00", "0.00", "0.0%", "0.00"]))
 
     def test_the_bandwidth_leaves_waiting_out(self):
-        def sum_of(begin, duration, elements=1000000, dtype="Float", name="AllReduce"):
-            args = {"In msg nelems": elements, "Out msg nelems": elements, "Group size": 2,
-                    "dtype": dtype}
+        def sent(name, begin, duration, into, out, dtype="Float"):
+            args = {"In msg nelems": into, "Out msg nelems": out, "Group size": 2, "dtype": dtype}
             return dict(kernel(f"ncclDevKernel_{name}_RING", begin, duration), args=args)
 
-        # 4 MB both ways in 20 us, then 2 MB (half of 2M bf16) in 5 us: 6 MB in 25 us. The third is
-        # too small to count.
+        # 4 MB of a sum both ways in 20 us; half of 4 MB of bf16 in 5 us; half of 8 MB in 15 us: 10 MB
+        # in 40 us. The fourth is too small to count.
         ranks = [
-            [sum_of(0, 20), sum_of(50, 90, 2000000, "BFloat16", "AllGather"), sum_of(200, 7, 10)],
-            [sum_of(0, 80), sum_of(130, 5, 2000000, "BFloat16", "AllGather"), sum_of(190, 1, 10)],
+            [sent("AllGather", 50, 90, 10**6, 2 * 10**6, "BFloat16"), sent("AllReduce", 0, 20, 10**6, 10**6),
+             sent("ReduceScatter", 150, 15, 2 * 10**6, 10**6), sent("AllReduce", 200, 7, 10, 10)],
+            [sent("AllReduce", 0, 80, 10**6, 10**6), sent("AllGather", 130, 5, 10**6, 2 * 10**6, "BFloat16"),
+             sent("ReduceScatter", 140, 25, 2 * 10**6, 10**6), sent("AllReduce", 190, 1, 10, 10)],
         ]
         with tempfile.TemporaryDirectory() as folder:
             paths = [pathlib.Path(folder) / name for name in ("run.json", "run.rank1.json")]
             for path, events in zip(paths, ranks):
                 path.write_text(json.dumps({"traceEvents": events}))
             done = subprocess.run([sys.executable, SCRIPT, *paths], capture_output=True, text=True)
-            self.assertEqual(done.stdout.splitlines()[-1].split(), [str(paths[0]), "240", "GB/s"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.splitlines()[-1].split(), [str(paths[0]), "250", "GB/s"])
             alone = subprocess.run([sys.executable, SCRIPT, paths[0]], capture_output=True, text=True)
             self.assertNotIn("GB/s", alone.stdout)
 
