@@ -15,6 +15,7 @@
 #include "base/signals.h"
 #include "ckpt/weights.h"
 #include "ckv_version.h"
+#include "dist/launch.h"
 #include "model/probtrans_pairs.h"
 #include "nn/device.h"
 #include "record/host.h"
@@ -42,6 +43,14 @@ at::Device TrainingDevice(const EncoderRun& run) {
     throw ConfigError("", Str("'train.recorded' needs a GPU, but the run is on ", device.str()));
   }
   return device;
+}
+
+void CheckAlone() {
+  const std::optional<Launch> launch = FindLaunch();
+  if (launch.has_value() && launch->world > 1) {
+    throw ConfigError("model.family", Str("encoders train in one process, but ", launch->launcher,
+                                          " has started ", launch->world, "; start ckv by itself"));
+  }
 }
 
 class EncoderTraining {
@@ -127,7 +136,7 @@ std::shared_ptr<SentenceModel> EncoderTraining::MakeModel() const {
 
 EncoderTraining::EncoderTraining(EncoderRun run)
     : run_(std::move(run)),
-      device_(TrainingDevice(run_)),
+      device_((CheckAlone(), TrainingDevice(run_))),
       train_sentences_(ReadAllSentences(run_.data.train, run_.data.format)),
       words_(MakeVocabulary()),
       labels_(MakeLabels()),

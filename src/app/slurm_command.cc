@@ -1,4 +1,7 @@
 #include <memory>
+#include <regex>
+#include <string>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -8,6 +11,7 @@
 #include "app/slurm_script.h"
 #include "app/train_run.h"
 #include "base/error.h"
+#include "base/file.h"
 
 namespace ckv {
 namespace {
@@ -28,9 +32,23 @@ void WriteSlurmScript(SlurmOptions& options) {
     throw ConfigError("--cpus-per-rank", Str(job.cpus_per_task, ", but must be >= 0"));
   }
   if (job.warning_s < 1) throw ConfigError("--warning", Str(job.warning_s, ", but must be >= 1"));
-  const std::string digits = "0123456789:-";
-  if (job.time.find_first_not_of(digits) != std::string::npos) {
+  constexpr int64_t kMost = 1 << 20;
+  if (job.nodes > kMost || job.tasks_per_node > kMost) {
+    throw ConfigError("--nodes", Str(job.nodes, " nodes of ", job.tasks_per_node,
+                                     " ranks, but each must be at most ", kMost));
+  }
+  if (job.warning_s > 65535) {  // Slurm's limit
+    throw ConfigError("--warning", Str(job.warning_s, ", but must be at most 65535"));
+  }
+  static const std::regex kTime("(\\d+-)?\\d+(:\\d+){0,2}");
+  if (!job.time.empty() && !std::regex_match(job.time, kTime)) {
     throw ConfigError("--time", Str("'", job.time, "' is not a time such as 2-00:00:00 or 90"));
+  }
+  for (const auto& [option, text] :
+       {std::pair("--partition", job.partition), {"--account", job.account}}) {
+    if (text.find_first_of("\r\n") != std::string::npos) {
+      throw ConfigError(option, "has a line break, which would end Slurm's line");
+    }
   }
   // Faults of the settings show here and not when the job starts.
   const TrainRun run = LoadTrainRun(job.config, job.sets);
@@ -43,6 +61,7 @@ void WriteSlurmScript(SlurmOptions& options) {
   job.run_dir = run.Dir();
   job.name = "ckv-" + run.run.name;
   const std::string script = SlurmScript(job);
+  MakeDirs(job.run_dir);  // Slurm opens its output there before the script begins
   options.output.Print({{"script", script}, {"ranks", ranks}, {"run", job.run_dir}}, script);
 }
 
@@ -77,6 +96,7 @@ void AddSlurmCommand(CLI::App& program) {
       ->capture_default_str();
   options->output.AddOptions(*command);
   command->footer(
+      "Makes the run's folder, in which Slurm writes its output.\n"
       "Example:\n"
       "  ckv slurm configs/train/1b/cla2.yaml --nodes 2 --ranks-per-node 8 --out job.sh\n"
       "  sbatch job.sh");

@@ -31,7 +31,9 @@ std::string SlurmScript(const SlurmJob& job) {
   // To the ranks, not to this script: they save and leave.
   option("signal", Str("USR1@", job.warning_s));
   text += "#SBATCH --requeue\n#SBATCH --open-mode=append\n";
-  option("output", ShellWord(job.run_dir + "/slurm-%j.log"));
+  std::string folder;  // in which % stands for itself
+  for (const char c : job.run_dir) folder += c == '%' ? "%%" : std::string(1, c);
+  option("output", ShellWord(folder + "/slurm-%j.log"));
   text += "\nset -u\nmkdir -p " + ShellWord(job.run_dir) + "\n\n";
 
   text += "# Slurm's variables tell each rank who it is; a rank that fails ends the others.\n";

@@ -33,7 +33,7 @@ std::vector<int64_t> Candidates(const CheckpointDir& checkpoints) {
   std::optional<int64_t> latest;
   try {
     latest = checkpoints.Latest();
-  } catch (const FormatError& error) {
+  } catch (const Error& error) {
     if (steps.empty()) throw;
     LogWarn(kRanksTag, error.what());
   }

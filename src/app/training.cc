@@ -99,7 +99,7 @@ class Training {
   std::optional<MetricSink> metrics_;
   std::optional<ValidationResult> validation_;
   std::vector<std::pair<std::string, double>> task_values_;
-  double last_loss_ = 0.0;
+  std::optional<double> last_loss_;  // of the last row
   int64_t last_row_step_ = 0;
   double last_log_ = 0.0;
   std::optional<CheckpointSaver> saver_;  // last: it writes while it lives
@@ -404,7 +404,7 @@ OrderedJson Training::Result(const TrainState& state) const {
   result["seconds"] = state.seconds;
   result["tokens_per_second"] = static_cast<double>(state.tokens) / std::max(state.seconds, 1e-9);
   result["skipped_steps"] = state.skipped_steps;
-  result["loss"] = last_loss_;
+  if (last_loss_.has_value()) result["loss"] = *last_loss_;
   if (validation_.has_value()) {
     result["valid_loss"] = validation_->loss;
     result["valid_perplexity"] = validation_->perplexity();
@@ -497,7 +497,14 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
     saver_->Finish();
     throw;
   }
-  if (!validation_.has_value() && validates_) ValidateNow(state);  // the last session ended here
+  // The last session ended here, before it could say so.
+  if (!validation_.has_value() && validates_) ValidateNow(state);
+  if (!last_loss_.has_value() && root()) {
+    for (const MetricRow& row : ReadMetrics(dir_->File("metrics.jsonl"))) {
+      const std::optional<double> loss = row.Find(kMetricLoss);
+      if (loss.has_value()) last_loss_ = loss;
+    }
+  }
   if (task_values_.empty()) EvaluateTasks(state);
   saver_->Finish();
 

@@ -40,6 +40,14 @@ void FillRow(const TokenDataset& data, int64_t start, int64_t num_targets, bool 
   std::fill(segments + num_targets, segments + batch->cols, segment + 1);
 }
 
+RankShare ShareOfBatch(const BatchLayout& layout) {
+  RankShare share;
+  share.total = layout.total > 0 ? layout.total : layout.world * layout.rows;
+  share.first = share.total * layout.rank / layout.world;
+  share.rows = share.total * (layout.rank + 1) / layout.world - share.first;
+  return share;
+}
+
 std::vector<TokenBatch> SplitRows(const TokenBatch& batch, int64_t count) {
   CKV_CHECK(count >= 1, count, " batches");
   if (count == 1) return {batch};

@@ -41,9 +41,10 @@ int64_t PairSource::PairOf(int64_t sample) const {
 
 bool PairSource::Next(TokenBatch* batch) {
   if (!options_.endless && position_ >= num_samples_) return false;
-  const int64_t first = position_ + layout_.rank * layout_.rows;
+  const RankShare share = ShareOfBatch(layout_);
+  const int64_t first = position_ + share.first;
   const int64_t rows =
-      options_.endless ? layout_.rows : std::clamp<int64_t>(num_samples_ - first, 0, layout_.rows);
+      options_.endless ? share.rows : std::clamp<int64_t>(num_samples_ - first, 0, share.rows);
   int64_t longest = 2;
   for (int64_t row = 0; row < rows; ++row) {
     longest = std::max(longest, (*pairs_)[PairOf(first + row)].num_tokens);
@@ -51,7 +52,7 @@ bool PairSource::Next(TokenBatch* batch) {
   const int64_t cols = std::min((longest - 1 + 7) / 8 * 8, std::max(options_.seq_len, longest - 1));
   ClearBatch(std::max<int64_t>(rows, 1), cols, /*reset_attention=*/false, batch);
   for (int64_t row = 0; row < rows; ++row) FillPair(PairOf(first + row), row, batch);
-  position_ += layout_.world * layout_.rows;
+  position_ += share.total;
   return true;
 }
 

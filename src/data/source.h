@@ -78,6 +78,14 @@ struct BatchLayout {
   int64_t total = 0;
 };
 
+// The samples of a rank within the batch of all, and how many all are.
+struct RankShare {
+  int64_t first = 0;
+  int64_t rows = 0;
+  int64_t total = 0;
+};
+RankShare ShareOfBatch(const BatchLayout& layout);
+
 // `batch` cut into `count` batches of nearly equal numbers of rows; where there are fewer rows than
 // batches, some are one row without targets.
 std::vector<TokenBatch> SplitRows(const TokenBatch& batch, int64_t count);

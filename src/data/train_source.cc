@@ -69,9 +69,7 @@ int64_t TrainSource::WindowStart(size_t part, int64_t count) const {
 }
 
 bool TrainSource::Next(TokenBatch* batch) {
-  const int64_t total = layout_.total > 0 ? layout_.total : layout_.world * layout_.rows;
-  const int64_t first = total * layout_.rank / layout_.world;
-  const int64_t rows = total * (layout_.rank + 1) / layout_.world - first;
+  const auto [first, rows, total] = ShareOfBatch(layout_);
   ClearBatch(std::max<int64_t>(rows, 1), options_.seq_len, options_.reset_attention, batch);
   for (int64_t g = 0; g < total; ++g) {
     const size_t part = NextPart();

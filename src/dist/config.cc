@@ -12,9 +12,9 @@ void DistConfig::Visit(ConfigVisitor& v) {
   v.Choice("reduce", reduce, {"fp32", "bf16"},
            "number format in which gradients are summed over ranks (fp64 runs: fp64)");
   v.Field("bucket_mb", bucket_mb, "gradients that are summed together, in MB of 1e6 bytes");
-  v.Require(bucket_mb > 0.0, "must be > 0");
+  v.Require(bucket_mb > 0.0 && bucket_mb <= 1e6, "must be above 0 and at most 1e6");
   v.Field("timeout_s", timeout_s, "seconds to wait for other ranks before the run ends");
-  v.Require(timeout_s > 0.0, "must be > 0");
+  v.Require(timeout_s > 0.0 && timeout_s <= 1e7, "must be above 0 and at most 1e7");
 }
 
 }  // namespace ckv

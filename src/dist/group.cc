@@ -79,9 +79,13 @@ CommGroup::CommGroup(const Launch& launch, const DistConfig& config, const at::D
   const double grace_s = backend_name_ == "gloo" ? kGraceSeconds : 0.0;
   parts_ = std::make_unique<Parts>(Str("rank ", launch.rank, " of ", launch.world),
                                    config.timeout_s + grace_s);
+  // The store's constructor has no time limit of its own once somebody answers at the port.
+  const auto joined = std::make_shared<std::atomic<bool>>(false);
+  parts_->watchdog.Watch("joining the other processes", [joined] { return joined->load(); });
   try {
     parts_->store = OpenStore(launch, timeout);
     parts_->backend = OpenBackend(backend_name_, launch, parts_->store, timeout);
+    *joined = true;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

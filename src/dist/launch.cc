@@ -10,11 +10,18 @@ namespace {
 constexpr int kFirstSlurmPort = 15000;
 constexpr int kSlurmPorts = 15000;
 
-// Whole decimal numbers below 10^9 only.
-std::optional<int> ParseCount(const std::string& text) {
-  if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos)
+// Whole decimal numbers of at most so many digits.
+std::optional<int64_t> ParseDigits(const std::string& text, size_t most) {
+  if (text.empty() || text.size() > most ||
+      text.find_first_not_of("0123456789") != std::string::npos) {
     return std::nullopt;
-  return std::stoi(text);
+  }
+  return std::stoll(text);
+}
+
+std::optional<int> ParseCount(const std::string& text) {
+  const std::optional<int64_t> number = ParseDigits(text, 9);
+  return number ? std::optional<int>(static_cast<int>(*number)) : std::nullopt;
 }
 
 class Variables {
@@ -31,6 +38,15 @@ class Variables {
   int Number(const std::string& name) const {
     const std::string text = Text(name);
     const std::optional<int> number = ParseCount(text);
+    if (!number) {
+      throw ConfigError(name, Str("is '", text, "', but must be a whole number below 10^9"));
+    }
+    return *number;
+  }
+  // Slurm numbers jobs of federations and its own steps up to 2^32.
+  int64_t Id(const std::string& name) const {
+    const std::string text = Text(name);
+    const std::optional<int64_t> number = ParseDigits(text, 18);
     if (!number) throw ConfigError(name, Str("is '", text, "', but must be a whole number"));
     return *number;
   }
@@ -87,12 +103,12 @@ Launch FromSlurm(const Variables& variables) {
     const std::string first = tasks.substr(0, tasks.find_first_not_of("0123456789"));
     launch.local_world = std::max(launch.local_world, ParseCount(first).value_or(1));
   }
-  const int job = variables.Number("SLURM_JOB_ID");
-  const int step = variables.Number("SLURM_STEP_ID", 0);
+  const int64_t job = variables.Id("SLURM_JOB_ID");
+  const int64_t step = variables.Has("SLURM_STEP_ID") ? variables.Id("SLURM_STEP_ID") : 0;
   launch.master = variables.Has("MASTER_ADDR") ? variables.Text("MASTER_ADDR")
                                                : FirstHost(variables.Text("SLURM_STEP_NODELIST"));
-  launch.port =
-      variables.Number("MASTER_PORT", kFirstSlurmPort + (job % 1000 * 15 + step) % kSlurmPorts);
+  const int64_t place = (job % 1000 * 15 + step % kSlurmPorts) % kSlurmPorts;
+  launch.port = variables.Number("MASTER_PORT", kFirstSlurmPort + static_cast<int>(place));
   launch.restarts = variables.Number("SLURM_RESTART_COUNT", 0);
   launch.prefix = Str("/ckv/job_", job, ".", step, "_", launch.restarts);
   launch.launcher = "Slurm";

@@ -134,6 +134,11 @@ std::vector<int64_t> CheckpointDir::Prune(int64_t keep) {
 void CheckpointDir::RemoveLeftovers() {
   if (!IsDirectory(path_)) return;
   for (const std::string& name : ListDir(path_)) {
+    // Of WriteFileAtomically, killed.
+    for (const char* file : {kLatestFile, kBestFile}) {
+      const std::string start = Str(file, ".tmp.");
+      if (name.compare(0, start.size(), start) == 0) RemoveAll(JoinPath(path_, name));
+    }
     for (const char* suffix : {kTemporarySuffix, kRemovedSuffix}) {
       if (!EndsWith(name, suffix)) continue;
       if (ParseCheckpointName(name.substr(0, name.size() - std::string(suffix).size()))) {

@@ -89,6 +89,8 @@ void CheckCluster(const ClusterShape& cluster, const DistStep& step, std::string
   need(step.stage >= 0 && step.stage <= 3, "the ZeRO stage must be from 0 to 3");
   need(step.seq_len >= 1 && step.micro_rows >= 1 && step.batch >= 1,
        "sequences, rows and batch must be at least 1");
+  need(step.seq_len <= int64_t{1} << 30 && step.batch <= int64_t{1} << 30,
+       "sequences and their tokens must be at most 2^30");
 }
 
 }  // namespace

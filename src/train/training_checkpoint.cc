@@ -352,9 +352,9 @@ void VerifyCheckpoint(const std::string& folder, int rank, int world) {
     throw FormatError(folder, "state.json", "part of the checkpoint is missing");
   }
   const Json state = ReadJsonFile(state_path);
-  if (!state.is_object() || !state.contains("ranks")) return;
-  if (!state["ranks"].is_number_integer() || state["ranks"] < 1) {
-    throw FormatError(state_path, "ranks", "must be a number of at least 1");
+  const bool good = state.is_object() && state.value("ranks", Json()).is_number_integer();
+  if (!good || state["ranks"] < 1 || state["ranks"] > 1 << 20) {
+    throw FormatError(state_path, "ranks", "must be a whole number from 1 to 2^20");
   }
   const int writers = state["ranks"].get<int>();
   for (int writer = rank; writer < writers; writer += world) {

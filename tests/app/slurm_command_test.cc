@@ -43,10 +43,13 @@ TEST_F(SlurmCommandTest, AsksForWhatTheOptionsSay) {
 
 // A shell in which srun only prints its arguments.
 TEST_F(SlurmCommandTest, AShellReadsEveryWordAsItWasGiven) {
-  const std::string odd = "run.dir=" + dir_.File("it's $HOME \"x\"");
+  const std::string folder = dir_.File("it's 5%j $HOME \"x\"");
+  const std::string odd = "run.dir=" + folder;
   const std::string script = dir_.File("job.sh");
   ASSERT_EQ(RunCkv({"slurm", config_, "--set", odd, "--cpu", "--out", script}).exit_code, kExitOk);
   EXPECT_THAT(ReadFile(script), Not(HasSubstr("gpus")));
+  EXPECT_THAT(ReadFile(script), HasSubstr("5%%j $HOME \"x\"/slurm-%j.log'\n"));
+  EXPECT_TRUE(IsDirectory(folder));  // Slurm makes none for its output
   const ProgramResult shell = RunProcess(
       {"/bin/bash", "-c",
        Str("srun() { for word in \"$@\"; do echo \"<$word>\"; done; }; source ", script)});
@@ -75,8 +78,17 @@ TEST_F(SlurmCommandTest, FaultsShowBeforeTheJobStarts) {
   EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--nodes", "0"}), HasSubstr("--nodes"));
   EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--nodes", "3", "--ranks-per-node", "3"}),
               HasSubstr("9 ranks, but train.batch_size gives work to 8 only"));
-  EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--time", "soon"}),
-              HasSubstr("'soon' is not a time"));
+  for (const char* time : {"soon", "::--", "1-", "1:2:3:4"}) {
+    EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--time", time}),
+                HasSubstr(Str("'", time, "' is not a time")));
+  }
+  EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--nodes", "4294967296", "--ranks-per-node",
+                                     "4294967296"}),
+              HasSubstr("each must be at most 1048576"));
+  EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--warning", "99999999"}),
+              HasSubstr("at most 65535"));
+  EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--partition", "a\nb"}),
+              HasSubstr("--partition: has a line break"));
   EXPECT_THAT(CkvError(kExitConfig, {"slurm", config_, "--set", "dist.zero=4"}),
               HasSubstr("dist.zero"));
 }

@@ -214,6 +214,17 @@ TEST_F(TrainCommandTest, StartsOnlyFromWeightsThatMeanTheSame) {
   EXPECT_THAT(rope.err, HasSubstr("'model.rope.theta' is 500"));
 }
 
+// As after a kill between the last checkpoint and the result.
+TEST_F(TrainCommandTest, ACompleteRunTellsItsResultAgain) {
+  const Json first = RunCkvJson(Train("run", {"train.steps=20"}));
+  ASSERT_FALSE(first.is_null());
+  RemoveAll(RunPath("run") + "/result.json");
+  const Json again = RunCkvJson(Train("run", {"train.steps=20"}));
+  for (const char* key : {"loss", "valid_loss", "steps", "tokens"}) {
+    EXPECT_EQ(again[key], first[key]) << key;
+  }
+}
+
 TEST_F(TrainCommandTest, ADivergedRunStopsAndKeepsTheLastGoodCheckpoint) {
   const std::vector<std::string> sets = {"train.optim.lr=1e30", "train.schedule.warmup_steps=0",
                                          "train.optim.clip_norm=0"};

@@ -116,6 +116,20 @@ TEST_F(PairSourceTest, RanksShareTheOrderAndAStateGoesOn) {
                 whole.tokens[static_cast<size_t>((2 * rank + row) * whole.cols + 1)]);
     }
   }
+  // A batch of so many samples over all ranks, as a run has it: 1, 1 and 2 of 4.
+  int64_t seen = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    const std::unique_ptr<DataSource> source = Train({1, rank, 3, 4});
+    TokenBatch part;
+    ASSERT_TRUE(source->Next(&part));
+    EXPECT_EQ(part.rows, rank == 2 ? 2 : 1);
+    EXPECT_EQ(source->samples(), 4);
+    for (int64_t row = 0; row < part.rows; ++row, ++seen) {
+      EXPECT_EQ(part.tokens[static_cast<size_t>(row * part.cols + 1)],
+                whole.tokens[static_cast<size_t>(seen * whole.cols + 1)]);
+    }
+  }
+  EXPECT_EQ(seen, 4);
   const std::unique_ptr<DataSource> resumed = Train({4});
   resumed->Restore(all->State());
   TokenBatch next;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ranks that start from a model's weights train as one process does (fp64, to 1e-10).
+"""Ranks that start from a model's weights train as one process does (fp64, to 1e-10), on pairs, too.
 
 The weights of `init_from` are read while they are shared out: whole by stages 0 to 2, in parts by
 stage 3, with tied embeddings, with rows that the vocabulary has grown by drawn alike, as the frozen
@@ -9,6 +9,7 @@ base of adapters, and with an adapter merged into them.
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import tempfile
@@ -78,6 +79,12 @@ def main():
                 "model.tie_word_embeddings=true")
         compare(args, "a grown vocabulary", "model", [(3, 2), (2, 3)], *start, f"init_from={base}",
                 "model.vocab_size=264")
+        pairs = args.folder / "pairs.jsonl"
+        pairs.write_text("".join(json.dumps({"prompt": f"{i} and", "target": "x" * (1 + i % 5)}) + "\n"
+                                 for i in range(30)))
+        compare(args, "pairs", "model", [(1, 0), (2, 1), (3, 3)], *start, f"init_from={base}",
+                "data.kind=pairs", f"data.train={pairs}", "data.valid_percent=0", "tokenizer=byte",
+                "data.seq_len=16")
         lora = "train.lora={rank: 2, targets: [q_proj, v_proj, down_proj]}"
         compare(args, "adapters", "adapter_model", [(2, 0), (3, 2)], *start, f"init_from={base}", lora)
         compare(args, "a merged adapter", "model", [(2, 3)], *start,

@@ -76,6 +76,15 @@ TEST(Launch, SlurmWithinSrun) {
   requeued["SLURM_RESTART_COUNT"] = "1";
   EXPECT_EQ(FindLaunch(Given(requeued))->restarts, 1);
   EXPECT_NE(FindLaunch(Given(requeued))->prefix, launch.prefix);
+  // An interactive step, and a job of a federation.
+  auto large = kSlurm;
+  large["SLURM_STEP_ID"] = "4294967290";
+  large["SLURM_JOB_ID"] = "1073741825";
+  const int port = FindLaunch(Given(large))->port;
+  EXPECT_GE(port, 15000);
+  EXPECT_LT(port, 30000);
+  large["SLURM_JOB_ID"] = "7a";
+  EXPECT_EQ(FaultOf(large), "2: SLURM_JOB_ID: is '7a', but must be a whole number");
 }
 
 // A batch script has SLURM_PROCID 0 and SLURM_NTASKS, but is one process.
@@ -101,8 +110,8 @@ TEST(Launch, FaultsAreNamedByVariable) {
     values[name] = value;
     return FaultOf(values);
   };
-  EXPECT_EQ(with("RANK", "one"), "2: RANK: is 'one', but must be a whole number");
-  EXPECT_EQ(with("RANK", "-1"), "2: RANK: is '-1', but must be a whole number");
+  EXPECT_EQ(with("RANK", "one"), "2: RANK: is 'one', but must be a whole number below 10^9");
+  EXPECT_EQ(with("RANK", "-1"), "2: RANK: is '-1', but must be a whole number below 10^9");
   EXPECT_EQ(with("RANK", "3"), "2: RANK: is 3, but must be below WORLD_SIZE, which is 3");
   EXPECT_EQ(with("WORLD_SIZE", "0"), "2: WORLD_SIZE: is 0, but must be at least 1");
   EXPECT_EQ(with("MASTER_PORT", "70000"), "2: MASTER_PORT: is 70000, but must be from 1 to 65535");

@@ -154,6 +154,15 @@ TEST_F(RankCheckpointTest, DamageOfAnyFileIsFound) {
     WriteFileAtomically(path, content);
   }
   VerifyCheckpoint(folder);
+  const std::string state = JoinPath(folder, "state.json");
+  const std::string content = ReadFile(state);
+  for (const char* other : {"{}", "[]", "{\"rankq\": 2}"}) {
+    WriteFileAtomically(state, other);
+    EXPECT_THAT(ThrownBy([&] { VerifyCheckpoint(folder); }),
+                HasSubstr("ranks: must be a whole number"))
+        << other;
+  }
+  WriteFileAtomically(state, content);
   // Ranks share the looking.
   RemoveAll(JoinPath(folder, "model-00002-of-00002.safetensors"));
   VerifyCheckpoint(folder, 0, 2);

@@ -93,13 +93,13 @@ def weights_of(folder, stem="model"):
 
 
 def by_hand(program, arguments, world, port, wrap=lambda rank, command: command, master="127.0.0.1",
-            one_host=False):
-    """Starts `world` ranks with RANK, WORLD_SIZE, ...; returns their processes.
+            one_host=False, ranks=None):
+    """Starts `world` ranks, or those of `ranks`, with RANK, WORLD_SIZE, ...; returns their processes.
 
     `one_host`: they know that they share this one, so that each takes a GPU of its own.
     """
     processes = []
-    for rank in range(world):
+    for rank in range(world) if ranks is None else ranks:
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         environment.update(
             RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR=master, MASTER_PORT=str(port)

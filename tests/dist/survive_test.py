@@ -8,6 +8,7 @@
 3. A second start on a run's folder is refused on all of its ranks; the first goes on.
 4. SIGUSR1 to one rank: all save and leave with 138, and the same command goes on.
 5. Metrics have the slowest rank, and time and memory of each.
+6. A master that takes connections and never answers: the rank ends with 6. Encoders are refused.
 
   survive_test.py --program build/ci/src/app/ckv
 """
@@ -17,6 +18,7 @@ import json
 import math
 import pathlib
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -140,12 +142,36 @@ def test_two_starts_and_signal(run):
     print(f"{len(rows)} rows of metrics name the slowest rank, and time and memory of each")
 
 
+def test_joining(run):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        words = run.words("join", "dist.timeout_s=1")
+        rank = runs.by_hand(run.program, words, 2, listener.getsockname()[1], ranks=[1])
+        text = run.end(rank, 6)[0]
+    if "rank 1 of 2" not in text or "joining the other processes" not in text:
+        runs.fail(f"a rank whose master does not answer says {text}")
+    print("a master that does not answer: exit code 6")
+
+    encoder = run.folder / "encoder.yaml"
+    (run.folder / "words.tsv").write_text("good film\t1\nbad film\t0\n")
+    encoder.write_text(f"run: {{device: cpu, dir: {run.folder}/enc}}\ntask: classification\n"
+                       "model: {family: transformer, width: 8, heads: 2, layers: 1, feed_forward: 8}\n"
+                       f"data: {{train: [{run.folder}/words.tsv], valid: [{run.folder}/words.tsv],\n"
+                       "       format: tsv}\ntrain: {epochs: 1}\n")
+    processes = runs.by_hand(run.program, ["train", encoder], 2, runs.free_port())
+    for text in run.end(processes, 2):
+        if "encoders train in one process" not in text:
+            runs.fail(f"an encoder on two ranks says {text}")
+    print("an encoder on two ranks: exit code 2")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", required=True)
     args = parser.parse_args()
     args.program = str(pathlib.Path(args.program).resolve())
-    for test in (test_other_numbers_of_ranks, test_broken_newest, test_two_starts_and_signal):
+    for test in (test_other_numbers_of_ranks, test_broken_newest, test_two_starts_and_signal, test_joining):
         with tempfile.TemporaryDirectory(prefix="ckv-survive-") as folder:
             test(Runs(args, pathlib.Path(folder)))
 

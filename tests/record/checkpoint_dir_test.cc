@@ -103,6 +103,8 @@ TEST(CheckpointDir, RemovesOnlyItsOwnLeftovers) {
   for (const char* name : {"step-00000020.tmp", "step-00000005.removed", "notes.tmp", "mine"}) {
     MakeDirs(JoinPath(checkpoints.path(), name));
   }
+  WriteFileAtomically(JoinPath(checkpoints.path(), "best.tmp.18740"), "step-00000010\n");
+  WriteFileAtomically(JoinPath(checkpoints.path(), "latest.tmp.3"), "");
   checkpoints.RemoveLeftovers();
   EXPECT_EQ(ListDir(checkpoints.path()),
             (std::vector<std::string>{"latest", "mine", "notes.tmp", "step-00000010"}));

@@ -92,7 +92,6 @@ def test(args, folder):
     script = folder / "job.sh"
     slurm(args.program, "slurm", str(config), "--set", f"run.dir={run}", "--cpu",
           "--ranks-per-node", "2", "--program", args.program, "--out", str(script))
-    run.mkdir()  # for Slurm's output
     environment = "ALL,OMP_NUM_THREADS=1"
     job = slurm("sbatch", "--parsable", f"--export={environment}", "--overcommit", str(script))
     wait_for("the first checkpoint", lambda: runs.last_step(run) >= 20, job, run)
