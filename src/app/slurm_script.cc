@@ -43,8 +43,11 @@ std::string SlurmScript(const SlurmJob& job) {
 
   text += Str("# ", kExitSignalBase + SIGUSR1,
               ": saved upon the warning before the time limit; the next job goes on from there.\n");
+  text +=
+      "# Slurm ends this script when it takes the job back; it must not end by itself before.\n";
   text += Str("if [ \"$code\" -eq ", kExitSignalBase + SIGUSR1,
-              " ]; then\n  scontrol requeue \"$SLURM_JOB_ID\"\nfi\nexit \"$code\"\n");
+              " ]; then\n  for _ in 1 2 3; do\n    scontrol requeue \"$SLURM_JOB_ID\" && sleep 60\n"
+              "  done\nfi\nexit \"$code\"\n");
   return text;
 }
 

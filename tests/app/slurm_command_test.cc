@@ -68,7 +68,8 @@ TEST_F(SlurmCommandTest, TheWarningPutsTheJobBackIntoTheQueue) {
     const ProgramResult shell =
         RunProcess({"/bin/bash", "-c",
                     Str("SLURM_JOB_ID=7; srun() { return ", code,
-                        "; }; scontrol() { echo \"$@\"; }; source ", script)});
+                        "; }; scontrol() { echo \"$@\"; }; sleep() { exit \"$code\"; }; source ",
+                        script)});  // Slurm ends the script while it sleeps
     EXPECT_EQ(shell.exit_code, code);
     EXPECT_EQ(shell.out, requeued ? "requeue 7\n" : "");
   }
