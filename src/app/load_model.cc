@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "ckpt/adapter.h"
 #include "ckpt/weights.h"
 #include "config/yaml_reader.h"
@@ -65,7 +66,14 @@ std::unique_ptr<Tokenizer> OpenTokenizer(const ModelArguments& arguments, const 
   const bool given = !arguments.tokenizer.empty();
   if (!given && !HasTokenizerFile(folder)) return nullptr;
   std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer(given ? arguments.tokenizer : folder);
-  if (VocabulariesFit(tokenizer->vocab_size(), vocab_size)) return tokenizer;
+  if (VocabulariesFit(tokenizer->vocab_size(), vocab_size)) {
+    if (given && HasTokenizerFile(folder) &&
+        LoadTokenizer(folder)->Fingerprint() != tokenizer->Fingerprint()) {
+      LogWarn("model", Str("--tokenizer ", arguments.tokenizer, " is another one than that in ",
+                           folder, ", with which the model was trained"));
+    }
+    return tokenizer;
+  }
   const std::string what = Str("the tokenizer has ", tokenizer->vocab_size(),
                                " entries, but the model's vocabulary has ", vocab_size);
   if (given) throw ConfigError(Str("--tokenizer ", arguments.tokenizer), what);

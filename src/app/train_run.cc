@@ -73,7 +73,7 @@ void RunConfig::Visit(ConfigVisitor& v) {
   v.Field("seed", seed, "of fresh weights and dropout");
   v.Field("device", device, "auto, cpu, cuda or cuda:N");
   v.Field("threads", threads, "CPU threads; 0 = as many as cores");
-  v.Require(threads >= 0, "must be >= 0");
+  v.Require(threads >= 0 && threads <= 1024, "must be from 0 to 1024");
 }
 
 void TrainRun::Visit(ConfigVisitor& v) {

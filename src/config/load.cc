@@ -185,6 +185,11 @@ void MergeConfig(ConfigValue& below, ConfigValue above) {
 }
 
 void ApplySet(ConfigValue& tree, const std::string& item) {
+  const size_t line_break = item.find_first_of("\r\n");
+  if (line_break != std::string::npos) {
+    throw ConfigError("--set", Str("a line break follows '", ShortText(item.substr(0, line_break)),
+                                   "'; give each key its own --set"));
+  }
   const std::string origin = "--set " + item;
   const size_t equals = item.find('=');
   if (equals == std::string::npos) throw ConfigError(origin, "must look like key=value");

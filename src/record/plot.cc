@@ -220,7 +220,9 @@ std::vector<Panel> MakePanels(const std::vector<std::string>& runs, const PlotOp
       curve.label = labels[run];
       if (metrics_of_key[key] > 1) curve.label += curve.validation ? ", valid" : ", train";
       curve.points = PointsOf(rows[run], metric, options);
-      if (curve.points.empty()) continue;
+      const bool any = std::any_of(curve.points.begin(), curve.points.end(),
+                                   [](const Point& point) { return std::isfinite(point.y); });
+      if (!any) continue;
       if (!curve.validation && options.smoothing > 0) {
         curve.raw = Thinned(curve.points, options.width);
         curve.points = Smoothed(curve.points, options.smoothing);

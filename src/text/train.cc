@@ -121,6 +121,13 @@ void CheckOptions(const SentencePieceOptions& options) {
   }
   for (const std::string& symbol : options.user_symbols) {
     if (symbol.empty()) throw ConfigError("user_symbols", "a symbol is empty");
+    const auto& all = options.user_symbols;
+    if (std::count(all.begin(), all.end(), symbol) > 1) {
+      throw ConfigError("user_symbols", Str("'", symbol, "' is given twice"));
+    }
+    if (symbol == "<unk>" || symbol == "<s>" || symbol == "</s>") {
+      throw ConfigError("user_symbols", Str("'", symbol, "' is in every vocabulary already"));
+    }
   }
 }
 

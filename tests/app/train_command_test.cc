@@ -225,6 +225,14 @@ TEST_F(TrainCommandTest, ACompleteRunTellsItsResultAgain) {
   }
 }
 
+TEST_F(TrainCommandTest, AForeignResultIsNoRun) {
+  MakeDirs(RunPath("foreign"));
+  WriteFileAtomically(RunPath("foreign") + "/result.json", "{\"a\": 1}\n");
+  EXPECT_THAT(CkvError(kExitConfig, Train("foreign", {"train.steps=20"})), HasSubstr("run.dir: "));
+  EXPECT_THAT(CkvError(kExitConfig, Train("threads", {"run.threads=100000"})),
+              HasSubstr("must be from 0 to 1024"));
+}
+
 TEST_F(TrainCommandTest, ADivergedRunStopsAndKeepsTheLastGoodCheckpoint) {
   const std::vector<std::string> sets = {"train.optim.lr=1e30", "train.schedule.warmup_steps=0",
                                          "train.optim.clip_norm=0"};

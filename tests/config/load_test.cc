@@ -164,6 +164,8 @@ TEST(ApplySet, RefusesAnIndexThatIsNotThere) {
 }
 
 TEST(ApplySet, RefusesMalformedItems) {
+  EXPECT_EQ(ErrorOf([] { AfterSet("", "a=1\nb: 2"); }),
+            "2: --set: a line break follows 'a=1'; give each key its own --set");
   EXPECT_EQ(ErrorOf([] { AfterSet("", "a.b"); }), "2: --set a.b: must look like key=value");
   EXPECT_EQ(ErrorOf([] { AfterSet("", "a..b=1"); }), "2: --set a..b=1: the key has an empty part");
   EXPECT_EQ(ErrorOf([] { AfterSet("", "=1"); }), "2: --set =1: the key has an empty part");

@@ -158,6 +158,9 @@ TEST(PlotRuns, SaysWhatCannotBeDrawn) {
             "2: plot: the x axis is 'epochs', but must be step, tokens or seconds");
   options.x_axis = "seconds";
   EXPECT_EQ(error(options, "a.svg"), "2: plot: none of the runs has a point of 'loss' by seconds");
+  WriteFileAtomically(dir.File("nan.jsonl"), "{\"step\":1,\"loss\":\"NaN\"}\n");
+  EXPECT_EQ(ErrorOf([&] { PlotRuns({dir.File("nan.jsonl")}, {}, dir.File("a.svg")); }),
+            "2: plot: none of the runs has a point of 'loss' by step");
   options = PlotOptions();
   options.smoothing = 1.0;
   EXPECT_EQ(error(options, "a.svg"), "2: plot: the smoothing is 1, but must be in [0, 1)");

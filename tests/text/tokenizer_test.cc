@@ -242,6 +242,13 @@ TEST(SentencePieceTraining, RefusesWhatCannotBe) {
               StartsWith("2: tokenizer training: Vocabulary size too high (8000)."));
   EXPECT_EQ(ErrorOf([&] { TrainSentencePiece(options, Once("\n\n")); }),
             "3: tokenizer training: the texts are empty");
+  options.user_symbols = {"[a]", "[b]", "[a]"};
+  EXPECT_EQ(ErrorOf([&] { TrainSentencePiece(options, Once("a")); }),
+            "2: user_symbols: '[a]' is given twice");
+  options.user_symbols = {"<unk>"};
+  EXPECT_EQ(ErrorOf([&] { TrainSentencePiece(options, Once("a")); }),
+            "2: user_symbols: '<unk>' is in every vocabulary already");
+  options.user_symbols.clear();
   options.type = "wordpiece";
   EXPECT_EQ(ErrorOf([&] { TrainSentencePiece(options, Once("a")); }),
             "2: type: 'wordpiece' is no kind of model; unigram or bpe");
