@@ -68,7 +68,12 @@ CONF
 stop() {
   local pid
   for file in slurmd.pid slurmctld.pid munge/pid; do
-    pid=$(cat "$dir/$file" 2> /dev/null) && kill "$pid" 2> /dev/null || true
+    pid=$(cat "$dir/$file" 2> /dev/null) && kill "$pid" 2> /dev/null || continue
+    # The daemons write their state at the end; the folder may be removed when they are gone.
+    for _ in $(seq 100); do
+      kill -0 "$pid" 2> /dev/null || break
+      sleep 0.1
+    done
   done
 }
 
