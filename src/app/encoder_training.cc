@@ -136,7 +136,7 @@ std::shared_ptr<SentenceModel> EncoderTraining::MakeModel() const {
 
 EncoderTraining::EncoderTraining(EncoderRun run)
     : run_(std::move(run)),
-      device_((CheckAlone(), TrainingDevice(run_))),
+      device_(TrainingDevice(run_)),
       train_sentences_(ReadAllSentences(run_.data.train, run_.data.format)),
       words_(MakeVocabulary()),
       labels_(MakeLabels()),
@@ -359,6 +359,7 @@ std::string DescribeFigures(const SentenceFigures& figures) {
 }
 
 OrderedJson RunEncoderTraining(EncoderRun run, const std::vector<std::string>& arguments) {
+  CheckAlone();
   if (run.run.threads > 0) at::set_num_threads(static_cast<int>(run.run.threads));
   AllowTf32(run.train.precision == "tf32");
   const std::string config_path = JoinPath(run.Dir(), "config.yaml");
@@ -367,13 +368,8 @@ OrderedJson RunEncoderTraining(EncoderRun run, const std::vector<std::string>& a
     ReadConfig(LoadConfig(config_path), before);
     CheckSameKeys(FlattenConfig(before), FlattenConfig(run), config_path);
   }
-  const std::string result_path = JoinPath(run.Dir(), "result.json");
-  if (FileExists(result_path)) {
-    LogInfo(kEncoderTag, Str("the run ", run.Dir(), " is complete"));
-    const std::string text = ReadFile(result_path);
-    ParseJson(text, result_path);
-    return OrderedJson::parse(text);
-  }
+  OrderedJson complete = ResultOfCompleteRun(run.Dir());
+  if (!complete.is_null()) return complete;
   EncoderTraining training(std::move(run));
   return training.Run(arguments);
 }

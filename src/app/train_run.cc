@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "record/run_dir.h"
 
 namespace ckv {
@@ -159,6 +162,20 @@ void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_
   }
   throw ConfigError(config_path, Str("the run was started with other settings: ", text,
                                      " (go on with those, or set another run.name)"));
+}
+
+OrderedJson ResultOfCompleteRun(const std::string& folder) {
+  const std::string path = JoinPath(folder, "result.json");
+  if (!FileExists(path)) return OrderedJson();
+  if (!FileExists(JoinPath(folder, "config.yaml"))) {
+    throw ConfigError("run.dir", Str(folder,
+                                     " has a result.json but no config.yaml: it is not a "
+                                     "run of ours; choose another folder"));
+  }
+  LogInfo("train", Str("the run ", folder, " is complete"));
+  const std::string text = ReadFile(path);
+  ParseJson(text, path);  // for its messages; only OrderedJson keeps the keys' order
+  return OrderedJson::parse(text);
 }
 
 }  // namespace ckv

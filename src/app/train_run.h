@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/task_options.h"
+#include "base/json.h"
 #include "config/config.h"
 #include "data/config.h"
 #include "dist/config.h"
@@ -65,5 +66,9 @@ void CheckSameRun(const TrainRun& run, const std::string& config_path);
 
 // The same of any two configs as flat lists.
 void CheckSameKeys(FlatConfig before, FlatConfig now, const std::string& config_path);
+
+// What the run in `folder` has found; null if it is not complete. Throws ConfigError for a
+// result.json without a config.yaml beside it, which is not of a run of ours.
+OrderedJson ResultOfCompleteRun(const std::string& folder);
 
 }  // namespace ckv

@@ -523,19 +523,8 @@ OrderedJson Training::Run(const std::vector<std::string>& arguments) {
 // The result of a run that is complete; null if it is not.
 OrderedJson CompleteResult(const TrainRun& run) {
   const std::string config_path = JoinPath(run.Dir(), "config.yaml");
-  const std::string result_path = JoinPath(run.Dir(), "result.json");
-  if (FileExists(config_path)) {
-    CheckSameRun(run, config_path);
-  } else if (FileExists(result_path)) {
-    throw ConfigError("run.dir", Str(run.Dir(),
-                                     " has a result.json but no config.yaml: it is not "
-                                     "a run of ours; choose another folder"));
-  }
-  if (!FileExists(result_path)) return OrderedJson();
-  LogInfo(kTag, Str("the run ", run.Dir(), " is complete"));
-  const std::string text = ReadFile(result_path);
-  ParseJson(text, result_path);  // for its messages; only OrderedJson keeps the keys' order
-  return OrderedJson::parse(text);
+  if (FileExists(config_path)) CheckSameRun(run, config_path);
+  return ResultOfCompleteRun(run.Dir());
 }
 
 }  // namespace

@@ -231,6 +231,21 @@ TEST_F(TrainCommandTest, AForeignResultIsNoRun) {
   EXPECT_THAT(CkvError(kExitConfig, Train("foreign", {"train.steps=20"})), HasSubstr("run.dir: "));
   EXPECT_THAT(CkvError(kExitConfig, Train("threads", {"run.threads=100000"})),
               HasSubstr("must be from 0 to 1024"));
+  for (const char* set : {"dist.timeout_s=1e10", "dist.bucket_mb=1e30"}) {
+    EXPECT_THAT(CkvError(kExitConfig, Train("dist", {set})),
+                HasSubstr("must be above 0 and at most"));
+  }
+}
+
+// Too large to be a name: the newest checkpoint is taken.
+TEST_F(TrainCommandTest, ALatestThatIsNoNameIsPassedOver) {
+  const Json first = RunCkvJson(Train("run", {"train.steps=20"}));
+  ASSERT_FALSE(first.is_null());
+  RemoveAll(RunPath("run") + "/result.json");
+  WriteFileAtomically(RunPath("run") + "/checkpoints/latest", std::string(5000, 'x'));
+  const ProgramResult again = RunCkv(Train("run", {"train.steps=20"}));
+  EXPECT_EQ(again.exit_code, kExitOk) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("going on from step 20"));
 }
 
 TEST_F(TrainCommandTest, ADivergedRunStopsAndKeepsTheLastGoodCheckpoint) {
