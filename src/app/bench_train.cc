@@ -156,7 +156,11 @@ TrainBenchResult BenchTraining(TrainRun run, const TrainBenchOptions& options,
   if (group == nullptr) model->InitializeWeights(seed);
   if (run.train.lora.enabled()) model->AddLora(run.train.lora, /*seed=*/0);
   if (group != nullptr) {
-    ShareOptions sharing{run.dist, run.train.optim, type, {}};
+    ShareOptions sharing;
+    sharing.dist = run.dist;
+    sharing.optim = run.train.optim;
+    sharing.type = type;
+    sharing.fused = run.train.fused;
     DecoderInitializer initializer(run.model, seed);
     sharing.fill = [&](const std::string& name, const Tensor& parameter) {
       // Adapters have their values.

@@ -37,8 +37,12 @@ SharedModel ShareModel(Decoder& model, CommGroup& group, const ShareOptions& opt
   shared.parallel = std::make_unique<DataParallel>(group, parameters, sharing);
   DataParallel* const parallel = shared.parallel.get();
   if (options.dist.zero == 3) model->SetLayerHooks(parallel);
-  shared.optimizer = std::make_unique<AdamW>(parallel->owned(), options.optim, parallel->decays(),
-                                             /*fused=*/false);
+  // Stages above lay weights out side by side themselves.
+  if (options.fused && options.dist.zero == 0 && options.type == at::kBFloat16) {
+    model->PackProjections();
+  }
+  shared.optimizer =
+      std::make_unique<AdamW>(parallel->owned(), options.optim, parallel->decays(), options.fused);
   shared.optimizer->SetNormReduction(
       [parallel](const Tensor& mine) { return parallel->CombineNorm(mine); });
 

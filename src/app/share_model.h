@@ -19,6 +19,7 @@ struct ShareOptions {
   DistConfig dist;
   OptimConfig optim;
   at::ScalarType type = at::kFloat;
+  bool fused = true;  // as train.fused
   // Gives a parameter its value, equal on all ranks; called for each in the model's order right
   // before it is moved: what a rank does not keep it never holds. Empty: they have theirs.
   FillParameter fill;

@@ -193,6 +193,7 @@ Training::Training(TrainRun run, std::unique_ptr<Tokenizer> tokenizer, CommGroup
     options.dist = run_.dist;
     options.optim = run_.train.optim;
     options.type = type;
+    options.fused = run_.train.fused;
     // Adapters have their values.
     options.fill = [this](const std::string& name, const Tensor& parameter) {
       if (!model_->has_lora() || !parameter.requires_grad()) fill_(name, parameter);

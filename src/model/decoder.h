@@ -174,6 +174,8 @@ class DecoderImpl : public torch::nn::Module {
   // `grad`: the plan's pass has a gradient, whether or not the caller wants it.
   void RunLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
                 Slots& slots) const;
+  // Tells the hooks of a tensor that a layer gives.
+  void GivenOut(int layer, const Tensor& output) const;
   bool RunsInPlace(const DecoderRun& run) const;
   void RunInPlaceLayer(const LayerWork& work, bool last_pass, const Call& call, Slots& slots) const;
   Tensor Attend(const LayerWork& work, const Tensor& normed, const Call& call,

@@ -78,8 +78,9 @@ struct DecoderImpl::Call {
     Tensor from;
     Tensor to;
   };
-  mutable std::map<size_t, Shortened> without_last_;                        // by slot
-  mutable std::map<std::pair<const void*, int64_t>, Fp8Rows> fp8_weights_;  // by place and rows
+  mutable std::map<size_t, Shortened> without_last_;  // by slot
+  mutable std::map<std::pair<const void*, int64_t>, Fp8Rows>
+      fp8_weights_;  // by the first, and rows
 
   Tensor Zeros() const;
   bool StagesInCache(bool last_pass) const {

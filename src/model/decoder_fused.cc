@@ -20,7 +20,7 @@ Tensor Rows(const Tensor& x) { return x.view({-1, x.size(-1)}); }
 const Fp8Rows& DecoderImpl::Call::InFp8(const std::vector<Tensor>& weights) const {
   int64_t rows = 0;
   for (const Tensor& weight : weights) rows += weight.size(0);
-  Fp8Rows& found = fp8_weights_[{weights.front().data_ptr(), rows}];
+  Fp8Rows& found = fp8_weights_[{weights.front().unsafeGetTensorImpl(), rows}];
   if (!found.values.defined()) found = QuantizeRows(JoinedWeights(weights));
   return found;
 }
@@ -36,7 +36,7 @@ const Tensor& DecoderImpl::Call::WithoutLast(size_t slot, const Tensor& x) const
 }
 
 bool DecoderImpl::Fuses(const DecoderRun& run) const {
-  if (config_.attention_bias || config_.mlp_bias || hooks_ != nullptr || has_lora()) return false;
+  if (config_.attention_bias || config_.mlp_bias || has_lora()) return false;
   return run.fusing == DecoderRun::Fusing::kAlways ||
          (run.fusing == DecoderRun::Fusing::kAuto && HasKernels(model_->embed->weight));
 }
@@ -131,6 +131,7 @@ class DecoderImpl::FusedStream {
 
 void DecoderImpl::RunFusedLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
                                 Slots& slots) const {
+  if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
   DecoderLayerImpl& layer = Layer(work.layer);
   FusedStream stream(call, slots, /*without_grad=*/!grad, config_.fp8_passes);
   if (work.compute_k || work.compute_v || (work.body && work.attention)) {
@@ -141,6 +142,8 @@ void DecoderImpl::RunFusedLayer(const LayerWork& work, bool grad, bool last_pass
     stream.Add(GatedUnit(packed, config_.hidden_act), layer.mlp->output_weight());
   }
   stream.Leave(slots);
+  GivenOut(work.layer, slots[SlotMap::kHidden]);
+  GivenOut(work.layer, slots[SlotMap::kPending]);
 }
 
 void DecoderImpl::FusedAttention(const LayerWork& work, bool last_pass, const Call& call,
@@ -176,10 +179,12 @@ void DecoderImpl::FusedAttention(const LayerWork& work, bool last_pass, const Ca
   size_t next = attends ? 1 : 0;
   if (work.compute_k) {
     const Tensor& keys = slots[call.slots.Keys(work.layer)] = heads[next++];
+    GivenOut(work.layer, keys);
     call.StageKeys(work.layer, keys, last_pass);
   }
   if (work.compute_v) {
     const Tensor& values = slots[call.slots.Values(work.layer)] = heads[next++];
+    GivenOut(work.layer, values);
     call.StageValues(work.layer, values, last_pass);
   }
   if (!attends) return;

@@ -223,15 +223,18 @@ void DecoderImpl::RunGuess(const LayerWork& work, const Call& call, Slots& slots
   }
 }
 
+void DecoderImpl::GivenOut(int layer, const Tensor& output) const {
+  if (hooks_ != nullptr && output.defined() && output.requires_grad()) {
+    hooks_->AfterLayer(layer, output);
+  }
+}
+
 void DecoderImpl::RunLayer(const LayerWork& work, bool grad, bool last_pass, const Call& call,
                            Slots& slots) const {
   if (call.fused && !work.last_position) return RunFusedLayer(work, grad, last_pass, call, slots);
   SettleHidden(slots);
   DecoderLayerImpl& layer = Layer(work.layer);
   if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
-  const auto given = [this, &work](const Tensor& output) {
-    if (hooks_ != nullptr && output.requires_grad()) hooks_->AfterLayer(work.layer, output);
-  };
   Tensor x = slots[SlotMap::kHidden];
   Tensor normed;
   if (work.compute_k || work.compute_v || (work.body && work.attention)) {
@@ -240,12 +243,12 @@ void DecoderImpl::RunLayer(const LayerWork& work, bool grad, bool last_pass, con
   if (work.compute_k) {
     const Tensor& keys = slots[call.slots.Keys(work.layer)] =
         layer.attention->Keys(normed, call.rope);
-    given(keys);
+    GivenOut(work.layer, keys);
     call.StageKeys(work.layer, keys, last_pass);
   }
   if (work.compute_v) {
     const Tensor& values = slots[call.slots.Values(work.layer)] = layer.attention->Values(normed);
-    given(values);
+    GivenOut(work.layer, values);
     call.StageValues(work.layer, values, last_pass);
   }
   if (!work.body) return;
@@ -260,7 +263,7 @@ void DecoderImpl::RunLayer(const LayerWork& work, bool grad, bool last_pass, con
     x = x + layer.attention->OutputBias();
   }
   slots[SlotMap::kHidden] = x + layer.mlp(layer.post_norm(x));
-  given(slots[SlotMap::kHidden]);
+  GivenOut(work.layer, slots[SlotMap::kHidden]);
 }
 
 Tensor DecoderImpl::Attend(const LayerWork& work, const Tensor& normed, const Call& call,

@@ -79,7 +79,8 @@ FusedAdamW::FusedAdamW(std::vector<Parameter> parameters) : parameters_(std::mov
 }
 
 FusedAdamW::Result FusedAdamW::Step(const std::vector<Tensor>& grads, const Rates& rates,
-                                    Tensor& updates, const Tensor& loss) {
+                                    Tensor& updates, const Tensor& loss,
+                                    const std::function<Tensor(const Tensor&)>& combine_norm) {
   CKV_CHECK(grads.size() == parameters_.size(), grads.size(), " gradients for ", parameters_.size(),
             " parameters");
   const Tensor& like = parameters_.front().working;
@@ -121,6 +122,14 @@ FusedAdamW::Result FusedAdamW::Step(const std::vector<Tensor>& grads, const Rate
   params.beta1 = static_cast<float>(rates.beta1);
   params.beta2 = static_cast<float>(rates.beta2);
   params.eps = static_cast<float>(rates.eps);
+  kernels::AdamWSquares(params, CurrentStream());
+  Tensor square;
+  if (combine_norm) {
+    const Tensor norm = combine_norm(tables_->chunk_squares.to(at::kDouble).sum().sqrt());
+    square = norm.to(at::kDouble).square().to(at::kFloat);
+  }
+  params.squares = square.defined() ? square.data_ptr<float>() : params.chunk_squares;
+  params.num_squares = square.defined() ? 1 : params.num_chunks;
   kernels::AdamWPrepare(params, CurrentStream());
   kernels::AdamWUpdate(params, CurrentStream());
   return {state.select(0, 0), state.select(0, 2)};
@@ -133,7 +142,7 @@ FusedAdamW::FusedAdamW(std::vector<Parameter> parameters) : parameters_(std::mov
 }
 
 FusedAdamW::Result FusedAdamW::Step(const std::vector<Tensor>&, const Rates&, Tensor&,
-                                    const Tensor&) {
+                                    const Tensor&, const std::function<Tensor(const Tensor&)>&) {
   CKV_CHECK(false, "a build without CUDA has no fused AdamW");
   return {};
 }

@@ -1,8 +1,10 @@
 // One AdamW step over all parameters of low precision, with fp32 masters: gradient norm, clipping,
-// update and working weights in three kernels, without the host (nn/cuda/fused_adamw.cu).
+// update and working weights in three kernels, without the host (nn/cuda/fused_adamw.cu). Several
+// ranks can each do a part of the parameters and clip by the norm of all.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -44,8 +46,10 @@ class FusedAdamW {
 
   // `grads`: one a parameter, of the working weights' shape, all in their type or all in fp32;
   // undefined = zeros. `updates` (fp32 scalar) counts updates done; `loss` is a scalar.
+  // `combine_norm`, if there is one, makes the norm of all gradients from that of `grads`.
   Result Step(const std::vector<Tensor>& grads, const Rates& rates, Tensor& updates,
-              const Tensor& loss);
+              const Tensor& loss,
+              const std::function<Tensor(const Tensor& norm)>& combine_norm = {});
 
  private:
   struct Tables;

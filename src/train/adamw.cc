@@ -38,13 +38,15 @@ AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> deca
         parameter.scalar_type() != at::kFloat && parameter.scalar_type() != at::kDouble;
     separate_masters_ |= low;
     masters_.push_back(low ? parameter.detach().to(at::kFloat) : parameter.detach());
-    grads_.push_back(at::zeros_like(masters_.back()));
     first_moments_.push_back(at::zeros_like(masters_.back()));
     second_moments_.push_back(at::zeros_like(masters_.back()));
   }
   CKV_CHECK(!working_.empty(), "nothing to train");
   updates_ = at::zeros({}, working_.front().options().dtype(at::kFloat).requires_grad(false));
-  if (!fused || config_.kind != "adamw" || !FusedAdamW::Works(working_.front())) return;
+  if (!fused || config_.kind != "adamw" || !FusedAdamW::Works(working_.front())) {
+    MakeSums();
+    return;
+  }
   std::vector<FusedAdamW::Parameter> all;
   for (size_t i = 0; i < working_.size(); ++i) {
     const double decay = decays_[i] ? config_.weight_decay : 0.0;
@@ -53,8 +55,14 @@ AdamW::AdamW(Named parameters, const OptimConfig& config, std::vector<bool> deca
   fused_.emplace(std::move(all));
 }
 
+void AdamW::MakeSums() {
+  if (!grads_.empty()) return;
+  for (const Tensor& master : masters_) grads_.push_back(at::zeros_like(master));
+}
+
 // A single micro-batch's gradients need no sums in fp32.
 void AdamW::FoldFresh() {
+  MakeSums();
   for (size_t i = 0; i < fresh_.size(); ++i) {
     if (fresh_[i].defined()) grads_[i].copy_(fresh_[i]);
   }
@@ -69,7 +77,8 @@ AdamW::StepResult AdamW::FusedStep(double lr, const Tensor& loss) {
   rates.eps = config_.eps;
   rates.clip_norm = config_.clip_norm;
   const bool fresh = !fresh_.empty();
-  const FusedAdamW::Result result = fused_->Step(fresh ? fresh_ : grads_, rates, updates_, loss);
+  const FusedAdamW::Result result =
+      fused_->Step(fresh ? fresh_ : grads_, rates, updates_, loss, norm_reduction_);
   fresh_.clear();
   if (!fresh) at::_foreach_zero_(grads_);
   accumulated_ = false;
@@ -200,7 +209,7 @@ int64_t AdamW::bytes() const {
   for (size_t i = 0; i < masters_.size(); ++i) {
     if (separate_masters_) total += static_cast<int64_t>(masters_[i].nbytes());
     total += static_cast<int64_t>(first_moments_[i].nbytes() + second_moments_[i].nbytes());
-    total += static_cast<int64_t>(grads_[i].nbytes());
+    if (!grads_.empty()) total += static_cast<int64_t>(grads_[i].nbytes());
   }
   return total;
 }

@@ -12,7 +12,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "base/error.h"
 #include "config/visitor.h"
 #include "nn/fused_adamw.h"
 
@@ -40,15 +39,13 @@ class AdamW {
   // `parameters` in fp32 or fp64 are updated themselves; for lower precision the optimizer keeps
   // fp32 masters and copies them back after each step. With adamw matrices decay, vectors do not,
   // unless `decays` says so for each: a slice of a matrix is a vector; with adam all do. `fused`:
-  // low precision on a GPU goes in one kernel (nn/fused_adamw.h), which holds all gradients: not
-  // for ranks that hold parts.
+  // low precision on a GPU goes in one kernel (nn/fused_adamw.h).
   AdamW(Named parameters, const OptimConfig& config, std::vector<bool> decays = {},
         bool fused = true);
 
   // Makes the norm of all gradients from that of the ones held here, a scalar, where ranks hold
-  // parts (train/data_parallel.h). Not with the fused kernel.
+  // parts (train/data_parallel.h).
   void SetNormReduction(std::function<Tensor(const Tensor&)> reduction) {
-    CKV_CHECK(!fused_.has_value(), "the fused step takes the norm of its own gradients");
     norm_reduction_ = std::move(reduction);
   }
 
@@ -83,6 +80,7 @@ class AdamW {
 
  private:
   StepResult FusedStep(double lr, const Tensor& loss);
+  void MakeSums();
   void FoldFresh();
   std::vector<size_t> Group(bool decays) const;
 
@@ -92,7 +90,7 @@ class AdamW {
   std::vector<std::string> names_;
   std::vector<Tensor> working_;
   std::vector<Tensor> masters_;  // the same tensors as working_ where precision allows
-  std::vector<Tensor> grads_;    // sums over micro-batches, in the masters' type
+  std::vector<Tensor> grads_;  // sums over micro-batches, in the masters' type; empty: no need yet
   std::vector<Tensor> first_moments_;
   std::vector<Tensor> second_moments_;
   Tensor updates_;  // scalar fp32

@@ -36,10 +36,19 @@ std::vector<FlatBucket> LayOut(const std::vector<int64_t>& sizes,
     }
     if (opens) buckets.emplace_back();
     FlatBucket& bucket = buckets.back();
-    bucket.pieces.push_back({i, bucket.size, sizes[i]});
+    bucket.pieces.push_back({i, 0, sizes[i]});
     bucket.size = RoundUp(bucket.size + sizes[i], kAlignment);
   }
-  for (FlatBucket& bucket : buckets) bucket.size = RoundUp(bucket.size, options.world);
+  for (FlatBucket& bucket : buckets) {
+    std::sort(bucket.pieces.begin(), bucket.pieces.end(),
+              [](const FlatPiece& a, const FlatPiece& b) { return a.parameter < b.parameter; });
+    int64_t begin = 0;
+    for (FlatPiece& piece : bucket.pieces) {
+      piece.begin = begin;
+      begin = RoundUp(begin + piece.size, kAlignment);
+    }
+    bucket.size = RoundUp(bucket.size, options.world);
+  }
   return buckets;
 }
 

@@ -95,6 +95,27 @@ INSTANTIATE_TEST_SUITE_P(Layouts, EqualToOneRankTest,
                                            Case{"0_2_2_3", 2}, Case{"0_1_2_3", 3},
                                            Case{"0_0_2_2", 3}, Case{"0_2_2_3", 3}));
 
+// Stage 3 brings a layer's weights around the fused operations, too.
+TEST_F(DataParallelTest, FusedLayersGiveTheRunAlone) {
+  for (const char* sharing : {"0_1_2_3", "0_0_2_2", "0_2_2_3", "0_3_3_3_4_5", "2/0_2/1_2_3"}) {
+    for (const int64_t stage : {0, 3}) {
+      ParallelRunOptions options;
+      options.sharing = sharing;
+      options.dist.zero = stage;
+      options.dist.bucket_mb = 0.01;
+      options.train = ParallelTraining(3);
+      options.fusing = DecoderRun::Fusing::kAlways;
+      Train(0, "alone", options);
+      for (const int64_t checkpoint_layers : {0, 2}) {
+        SCOPED_TRACE(Str(sharing, ", stage ", stage, ", checkpoints ", checkpoint_layers));
+        options.train.checkpoint_layers = checkpoint_layers;
+        Train(3, "ranks", options);
+        ExpectSame("alone", "ranks", 1e-10);
+      }
+    }
+  }
+}
+
 // Also where rows do not divide evenly over ranks and micro-batches, documents leave out targets,
 // and activations are computed again.
 TEST_F(DataParallelTest, AccumulationUnevenRanksAndCheckpointingChangeNothing) {

@@ -49,7 +49,7 @@ TEST(FlatLayout, AUnitIsOneBucketFromTheTopDown) {
     for (const FlatPiece& piece : bucket.pieces) parameters.back().push_back(piece.parameter);
   }
   EXPECT_THAT(parameters,
-              ElementsAre(ElementsAre(4), ElementsAre(3), ElementsAre(2, 1), ElementsAre(5, 0)));
+              ElementsAre(ElementsAre(4), ElementsAre(3), ElementsAre(1, 2), ElementsAre(0, 5)));
 }
 
 TEST(FlatLayout, IteratedLayersAreOneUnit) {

@@ -99,6 +99,34 @@ TEST_P(GpuRankTest, RanksOverNcclGiveTheRunAlone) {
   }
 }
 
+// With the fused layers and the fused optimizer. Gradients are summed over other rows before they
+// are rounded, so that losses agree as far as bf16 does.
+TEST_P(GpuRankTest, RanksInBf16FollowTheRunAlone) {
+  const GpuCase& c = GetParam();
+  if (NumGpus() == 0) GTEST_SKIP() << "no CUDA device is here";
+  if (NumGpus() < c.world) GTEST_SKIP() << "this host has " << NumGpus() << " GPU(s)";
+  WriteTinyDataset(data_, 2000);
+  ParallelRunOptions options;
+  options.sharing = c.sharing;
+  options.type = at::kBFloat16;
+  options.train = ParallelTraining(8);
+  options.dist.zero = c.stage;
+  options.dist.bucket_mb = 0.01;
+  options.dist.timeout_s = 60.0;
+  Train(0, "alone", options);
+  options.train.checkpoint_layers = c.checkpoint_layers;
+  Train(c.world, "ranks", options);
+  const Json x = ReadJsonFile(dir_.File("alone.json"));
+  const Json y = ReadJsonFile(dir_.File("ranks.json"));
+  EXPECT_EQ(x["tokens"], y["tokens"]);
+  for (const char* key : {"losses", "norms"}) {
+    ASSERT_EQ(x[key].size(), y[key].size());
+    for (size_t i = 0; i < x[key].size(); ++i) {
+      EXPECT_NEAR(y[key][i].get<double>() / x[key][i].get<double>(), 1.0, 0.03) << key << " " << i;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Stages, GpuRankTest,
                          ::testing::Values(GpuCase{1, 0}, GpuCase{1, 1}, GpuCase{1, 2},
                                            GpuCase{1, 3}, GpuCase{2, 0}, GpuCase{2, 1},

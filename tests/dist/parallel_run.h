@@ -18,6 +18,7 @@ struct ParallelRunOptions {
   at::ScalarType type = at::kDouble;
   bool reset_attention = false;
   LoraConfig lora;
+  DecoderRun::Fusing fusing = DecoderRun::Fusing::kAuto;
 };
 
 inline TrainConfig ParallelTraining(int64_t steps) {
@@ -41,6 +42,7 @@ class ParallelRun {
     if (group == nullptr || options.lora.enabled()) decoder->to(device, options.type);
     CausalLmOptions objective_options;
     objective_options.checkpoint_layers = options.train.checkpoint_layers;
+    objective_options.fusing = options.fusing;
     objective = std::make_unique<CausalLmObjective>(decoder, objective_options);
     DataConfig data_config;
     data_config.train = ConfigValue::Scalar(data_folder);

@@ -233,6 +233,29 @@ TEST_P(FusedAdamWTest, EqualsTheComposedUpdate) {
   }
 }
 
+// As on one of several ranks.
+TEST_P(FusedAdamWTest, ClipsByACombinedNorm) {
+  OptimConfig config;
+  config.clip_norm = 0.5;
+  const AdamW::Named one = LowParameters(GetParam());
+  const AdamW::Named other = LowParameters(GetParam());
+  AdamW fused(one, config, {}, /*fused=*/true);
+  AdamW composed(other, config, {}, /*fused=*/false);
+  for (AdamW* optimizer : {&fused, &composed}) {
+    SetLowGrads(optimizer == &fused ? one : other, 5, 0.1);
+    optimizer->SetNormReduction(
+        [](const at::Tensor& norm) { return (norm.square() + 9e4).sqrt(); });
+    optimizer->Accumulate();
+    EXPECT_NEAR(optimizer->Step(0.01, kFineLoss.cuda()).grad_norm.item<double>(), 300.0, 30.0);
+  }
+  const AdamW::Named got = fused.State();
+  const AdamW::Named want = composed.State();
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double scale = std::max(want[i].second.abs().max().item<double>(), 1e-12);
+    EXPECT_LT(MaxAbsDiff(got[i].second, want[i].second) / scale, 1e-5) << got[i].first;
+  }
+}
+
 TEST_P(FusedAdamWTest, LeavesEverythingAsItIsIfTheGradientOrLossIsNotFinite) {
   const double bad = std::numeric_limits<double>::quiet_NaN();
   for (const bool bad_loss : {false, true}) {

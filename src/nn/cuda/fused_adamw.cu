@@ -75,8 +75,8 @@ __global__ void SquaresKernel(AdamWParams p) {
 __global__ void StateKernel(AdamWParams p) {
   __shared__ double sums[kSumThreads];
   double sum = 0.0;
-  for (int i = static_cast<int>(threadIdx.x); i < p.num_chunks; i += kSumThreads) {
-    sum += p.chunk_squares[i];
+  for (int i = static_cast<int>(threadIdx.x); i < p.num_squares; i += kSumThreads) {
+    sum += p.squares[i];
   }
   sums[threadIdx.x] = sum;
   for (int half = kSumThreads / 2; half > 0; half /= 2) {
@@ -172,9 +172,12 @@ void LaunchUpdate(const AdamWParams& p, CUstream_st* stream) {
 
 }  // namespace
 
-void AdamWPrepare(const AdamWParams& params, CUstream_st* stream) {
+void AdamWSquares(const AdamWParams& params, CUstream_st* stream) {
   params.type == HalfType::kBfloat16 ? LaunchSquares<__nv_bfloat16>(params, stream)
                                      : LaunchSquares<__half>(params, stream);
+}
+
+void AdamWPrepare(const AdamWParams& params, CUstream_st* stream) {
   StateKernel<<<1, kSumThreads, 0, stream>>>(params);
   CheckCuda(cudaGetLastError(), "AdamW state");
 }

@@ -134,14 +134,18 @@ struct AdamWParams {
   int num_chunks;
   bool grads_in_fp32;    // else in 16 bits
   float* chunk_squares;  // [num_chunks]
-  const double* loss;    // scalar
-  float* updates;        // scalar: updates done
+  const float* squares;  // [num_squares]: their sum is that of all gradients, of other ranks too
+  int num_squares;
+  const double* loss;  // scalar
+  float* updates;      // scalar: updates done
   AdamWState* state;
   float clip_norm;  // 0 = none
   float lr, beta1, beta2, eps;
 };
 constexpr int kAdamWChunk = 16384;
-// chunk_squares, then norm, scale, skipped, updates and factors.
+// chunk_squares.
+void AdamWSquares(const AdamWParams& params, CUstream_st* stream);
+// From squares: norm, scale, skipped, updates and factors.
 void AdamWPrepare(const AdamWParams& params, CUstream_st* stream);
 // The update itself, and the working weights.
 void AdamWUpdate(const AdamWParams& params, CUstream_st* stream);
