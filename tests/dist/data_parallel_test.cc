@@ -116,6 +116,39 @@ TEST_F(DataParallelTest, FusedLayersGiveTheRunAlone) {
   }
 }
 
+// In bf16 a rank computes what a process alone does for a micro-batch of the same rows, to the bit;
+// norms are summed in another order.
+TEST_F(DataParallelTest, RanksInBf16GiveTheMicroBatchesAlone) {
+  for (const char* sharing : {"0_2_2_3", "0_3_3_3_4_5"}) {
+    for (const int64_t checkpoint_layers : {0, 2}) {
+      ParallelRunOptions options;
+      options.sharing = sharing;
+      options.type = at::kBFloat16;
+      options.dist.bucket_mb = 0.01;
+      options.train = ParallelTraining(4);
+      options.train.optim.lr = 1e-3;
+      options.train.log_every = 1;
+      options.train.checkpoint_layers = checkpoint_layers;
+      options.fusing = DecoderRun::Fusing::kAlways;
+      options.train.micro_batch_size = 6;
+      Train(0, "alone", options);
+      options.train.micro_batch_size = 0;
+      const Json alone = ReadJsonFile(dir_.File("alone.json"));
+      for (const int64_t stage : {0, 1, 2, 3}) {
+        SCOPED_TRACE(Str(sharing, ", stage ", stage, ", checkpoints ", checkpoint_layers));
+        options.dist.zero = stage;
+        Train(2, "ranks", options);
+        const Json ranks = ReadJsonFile(dir_.File("ranks.json"));
+        EXPECT_EQ(alone["losses"], ranks["losses"]);
+        ASSERT_EQ(alone["norms"].size(), ranks["norms"].size());
+        for (size_t i = 0; i < alone["norms"].size(); ++i) {
+          EXPECT_NEAR(ranks["norms"][i].get<double>() / alone["norms"][i].get<double>(), 1.0, 1e-5);
+        }
+      }
+    }
+  }
+}
+
 // Also where rows do not divide evenly over ranks and micro-batches, documents leave out targets,
 // and activations are computed again.
 TEST_F(DataParallelTest, AccumulationUnevenRanksAndCheckpointingChangeNothing) {

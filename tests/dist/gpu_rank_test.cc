@@ -1,6 +1,9 @@
 // NCCL: one rank equals a process alone, and several, where there are as many GPUs, equal one.
 //
 // This process must not touch CUDA, which does not survive a fork: all is done in children.
+#include <cmath>
+#include <iostream>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <torch/torch.h>
@@ -99,9 +102,9 @@ TEST_P(GpuRankTest, RanksOverNcclGiveTheRunAlone) {
   }
 }
 
-// With the fused layers and the fused optimizer. Gradients are summed over other rows before they
-// are rounded, so that losses agree as far as bf16 does.
-TEST_P(GpuRankTest, RanksInBf16FollowTheRunAlone) {
+// With the fused layers and the fused optimizer. Alone, each micro-batch holds the rows of one
+// rank: other rows in a product would round otherwise, and AdamW makes much of little.
+TEST_P(GpuRankTest, RanksInBf16GiveTheRunAlone) {
   const GpuCase& c = GetParam();
   if (NumGpus() == 0) GTEST_SKIP() << "no CUDA device is here";
   if (NumGpus() < c.world) GTEST_SKIP() << "this host has " << NumGpus() << " GPU(s)";
@@ -109,21 +112,28 @@ TEST_P(GpuRankTest, RanksInBf16FollowTheRunAlone) {
   ParallelRunOptions options;
   options.sharing = c.sharing;
   options.type = at::kBFloat16;
-  options.train = ParallelTraining(8);
+  options.train = ParallelTraining(6);
+  options.train.optim.lr = 1e-3;
+  options.train.log_every = 1;
+  options.train.checkpoint_layers = c.checkpoint_layers;
   options.dist.zero = c.stage;
   options.dist.bucket_mb = 0.01;
   options.dist.timeout_s = 60.0;
-  Train(0, "alone", options);
-  options.train.checkpoint_layers = c.checkpoint_layers;
   Train(c.world, "ranks", options);
+  options.train.micro_batch_size = options.train.batch_size / c.world;
+  Train(0, "alone", options);
   const Json x = ReadJsonFile(dir_.File("alone.json"));
   const Json y = ReadJsonFile(dir_.File("ranks.json"));
   EXPECT_EQ(x["tokens"], y["tokens"]);
   for (const char* key : {"losses", "norms"}) {
     ASSERT_EQ(x[key].size(), y[key].size());
+    double most = 0.0;
     for (size_t i = 0; i < x[key].size(); ++i) {
-      EXPECT_NEAR(y[key][i].get<double>() / x[key][i].get<double>(), 1.0, 0.03) << key << " " << i;
+      most = std::max(most, std::abs(y[key][i].get<double>() / x[key][i].get<double>() - 1.0));
     }
+    // Kernels that sum in no fixed order leave something.
+    EXPECT_LE(most, key == std::string("losses") ? 1e-3 : 1e-2) << key;
+    std::cout << "most difference of " << key << ": " << most << "\n";
   }
 }
 
