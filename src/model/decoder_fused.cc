@@ -133,6 +133,7 @@ void DecoderImpl::RunFusedLayer(const LayerWork& work, bool grad, bool last_pass
                                 Slots& slots) const {
   if (hooks_ != nullptr) hooks_->BeforeLayer(work.layer);
   DecoderLayerImpl& layer = Layer(work.layer);
+  const Tensor before = slots[SlotMap::kHidden];
   FusedStream stream(call, slots, /*without_grad=*/!grad, config_.fp8_passes);
   if (work.compute_k || work.compute_v || (work.body && work.attention)) {
     FusedAttention(work, last_pass, call, slots, stream);
@@ -142,7 +143,8 @@ void DecoderImpl::RunFusedLayer(const LayerWork& work, bool grad, bool last_pass
     stream.Add(GatedUnit(packed, config_.hidden_act), layer.mlp->output_weight());
   }
   stream.Leave(slots);
-  GivenOut(work.layer, slots[SlotMap::kHidden]);
+  // A layer that does not attend leaves what it was given, which is not its own.
+  if (!slots[SlotMap::kHidden].is_same(before)) GivenOut(work.layer, slots[SlotMap::kHidden]);
   GivenOut(work.layer, slots[SlotMap::kPending]);
 }
 

@@ -250,8 +250,13 @@ TEST_F(DataParallelTest, LowPrecisionWeightsAgreeOnAllRanks) {
 // 2 gathers a micro-batch, of the unit of three iterated layers as of a single one, and never more
 // at a time than one that computes, one that comes and one whose gradients are not sent yet.
 TEST_F(DataParallelTest, Stage3GathersAUnitOnceForAllItsPasses) {
-  for (const int64_t recompute : {0, 2}) {
+  using Fusing = DecoderRun::Fusing;
+  for (const auto& [recompute, fusing] : {std::pair(0, Fusing::kNever),
+                                          {2, Fusing::kNever},
+                                          {0, Fusing::kAlways},
+                                          {2, Fusing::kAlways}}) {
     ParallelRunOptions options;
+    options.fusing = fusing;
     options.sharing = "0_3_3_3_4_5";
     options.dist.zero = 3;
     options.train = ParallelTraining(1);
@@ -322,13 +327,16 @@ TEST_F(DataParallelTest, Stage3NeverHoldsAllWeightsWhileItIsBuilt) {
 // What the cost model counts is what is sent; what remains are paddings and the few numbers that
 // ranks agree on.
 TEST_F(DataParallelTest, TrafficIsThatOfTheCostModel) {
-  for (const char* sharing : {"0_1_2_3", "0_2_2_3"}) {
+  using Fusing = DecoderRun::Fusing;
+  for (const char* sharing : {"0_1_2_3", "0_2_2_3", "0_3_3_3_4_5"}) {
     for (const int64_t stage : {0, 1, 2, 3}) {
-      for (const int world : {2, 3}) {
+      for (const auto& [world, fusing] : {std::pair(2, Fusing::kAlways), {3, Fusing::kNever}}) {
+        SCOPED_TRACE(Str(sharing, ", stage ", stage, ", ranks ", world));
         constexpr int64_t kSteps = 3;
         ParallelRunOptions options;
         options.sharing = sharing;
         options.dist.zero = stage;
+        options.fusing = fusing;
         options.train = ParallelTraining(kSteps);
         options.train.micro_batch_size = 2;
         const IterationPlan plan(KvSharingSpec::Parse(sharing), 2, 2);
