@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first study: makes tokenizer and data of the corpus, trains and evaluates 22 layouts
-# (sweep.yaml), then seven of them with a second seed (seeds.yaml), and writes report.html, report.md
-# and results.csv beside this file.
+# (sweep.yaml), then seven of them with two seeds (seeds.yaml), and writes report.html, report.md
+# and results.csv beside this file and into seeds/.
 #
 # usage: experiments/first-study/run.sh CORPUS_FOLDER [CKV [SWEEP_ARGUMENT...]]
 #
@@ -32,5 +32,8 @@ for split in valid test; do
 done
 
 "$CKV" sweep "$STUDY/sweep.yaml" "$@"
-if (($# == 0)); then "$CKV" sweep "$STUDY/seeds.yaml"; fi
 "$CKV" report "$STUDY"
+if (($# == 0)); then
+  "$CKV" sweep "$STUDY/seeds.yaml"
+  "$CKV" report "$STUDY/seeds"
+fi

@@ -28,7 +28,7 @@ struct ClusterShape {
   int64_t gpus = 8;
   int64_t gpus_per_node = 8;
   double peak_flops = 989e12;
-  double efficiency = 0.36;         // of the peak, of the FLOPs that run
+  double efficiency = 0.46;         // of the peak, of the FLOPs that run
   double memory_bytes = 80e9;       // of a GPU
   double node_bandwidth = 200e9;    // between GPUs of a node
   double network_bandwidth = 40e9;  // of each GPU to other nodes
