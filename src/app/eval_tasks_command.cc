@@ -306,10 +306,10 @@ void AddEvalTasksCommand(CLI::App& eval) {
   command->add_flag("--list", *list_flag, "Print the tasks there are and leave");
   command->add_option("--few-shot", options->few_shot, "Examples before each document")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1000000));
   command->add_option("--limit", options->limit, "The first K documents of each task; 0 = all")
       ->type_name("K")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   command->add_option("--set", options->sets, "Change a key of a task's file")
       ->type_name("TASK.KEY=VALUE")

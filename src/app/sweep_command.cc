@@ -33,6 +33,7 @@ struct SweepCommand {
   bool retry = false;
   std::string slurm;
   std::vector<int64_t> points;
+  std::vector<std::string> names;  // of the program's commands
   CommandOutput output;
 };
 
@@ -81,11 +82,17 @@ void PrintDryRun(const SweepCommand& command, const SweepConfig& config, const S
   double flops = 0.0;
   size_t left = 0;
   for (size_t i = 0; i < states.size(); ++i) {
+    const bool chosen =
+        command.points.empty() || std::find(command.points.begin(), command.points.end(),
+                                            static_cast<int64_t>(i)) != command.points.end();
+    if (!chosen) continue;
     const PointState& state = states[i];
     const std::string status = StatusOfPoint(config, state);
     const double time = speed.has_value() ? state.train_flops / *speed : 0.0;
     const StageState* train = state.FindStage("train");
-    if (train == nullptr || train->status != StageStatus::kDone) {
+    const bool trains = train == nullptr || (train->status != StageStatus::kDone &&
+                                             (IsRetried(train->status) || command.retry));
+    if (trains) {
       seconds += time;
       flops += state.train_flops;
       ++left;
@@ -122,7 +129,8 @@ void PrintDryRun(const SweepCommand& command, const SweepConfig& config, const S
   json["to_train"] = left;
   json["to_train_flops"] = flops;
   if (speed.has_value()) json["expected_seconds"] = seconds / static_cast<double>(config.parallel);
-  text += Str("\n", states.size(), " points, ", left, " to train: ", ShortNumber(flops), " FLOPs");
+  text += Str("\n", json["points"].size(), " points, ", left, " to train: ", ShortNumber(flops),
+              " FLOPs");
   if (speed.has_value()) {
     text += Str(", about ", TimeText(seconds / static_cast<double>(config.parallel)), " with ",
                 config.parallel, " at once (training alone)");
@@ -158,6 +166,33 @@ void ShareSweep(const std::optional<Launch>& launch, RunnerOptions* options) {
   options->gpu = gpus[static_cast<size_t>(launch->local_rank) % gpus.size()];
 }
 
+// What would show only after hours.
+void CheckPoints(const SweepCommand& command, const SweepConfig& config, const SweepPoints& found) {
+  for (const int64_t index : command.points) {
+    if (index < 0 || index >= static_cast<int64_t>(found.points.size())) {
+      throw ConfigError("--point", Str(index, ", but there are ", found.points.size(), " points"));
+    }
+  }
+  for (const SweepStage& stage : config.stages) {
+    const std::string& name = stage.command.front();
+    if (std::find(command.names.begin(), command.names.end(), name) != command.names.end())
+      continue;
+    throw ConfigError(command.path, Str("the stage '", stage.name, "' calls 'ckv ", name,
+                                        "', but there is no such command"));
+  }
+  const bool known =
+      config.baseline.empty() ||
+      std::any_of(found.points.begin(), found.points.end(), [&config](const SweepPoint& point) {
+        const std::vector<std::string>& aliases = point.aliases;
+        return point.label == config.baseline ||
+               std::find(aliases.begin(), aliases.end(), config.baseline) != aliases.end();
+      });
+  if (!known) {
+    throw ConfigError(command.path, Str("'baseline' is '", config.baseline,
+                                        "', but no point is called so; --dry-run lists them"));
+  }
+}
+
 void RunSweepCommand(const SweepCommand& command) {
   const std::optional<Launch> launch = FindLaunch();
   const bool root = !launch.has_value() || launch->rank == 0;
@@ -169,6 +204,7 @@ void RunSweepCommand(const SweepCommand& command) {
   if (found.points.empty()) {
     throw ConfigError(command.path, "no point is left: the constraints exclude all of them");
   }
+  CheckPoints(command, config, found);
   if (command.dry_run) {
     if (root) PrintDryRun(command, config, found, describer.vocabulary_known());
     return;
@@ -220,15 +256,17 @@ void AddSweepCommand(CLI::App& program) {
   command->add_option("--set", options->sets, "Change a key of the sweep's file, e.g. parallel=2")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_flag("--dry-run", options->dry_run,
-                    "Print the points with their size, FLOPs, KV bytes and expected time");
+  CLI::Option* const dry_run =
+      command->add_flag("--dry-run", options->dry_run,
+                        "Print the points with their size, FLOPs, KV bytes and expected time");
   command->add_flag("--retry", options->retry,
                     "Run also what diverged, ran out of memory or timed out before");
   command->add_option("--point", options->points, "Only the points of these numbers (--dry-run)")
       ->type_name("N")
       ->allow_extra_args(false);
   command->add_option("--slurm", options->slurm, "Write a job array for sbatch and leave")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->excludes(dry_run);
   options->output.AddOptions(*command);
   command->footer(
       "Examples:\n"
@@ -236,7 +274,12 @@ void AddSweepCommand(CLI::App& program) {
       "  ckv sweep experiments/first-study/sweep.yaml\n\n"
       "Under torchrun or srun each rank runs points on a GPU of its own until none is left.\n"
       "The same command goes on with a sweep that was stopped. docs/sweeps.md describes the file.");
-  command->callback([options] { RunSweepCommand(*options); });
+  command->callback([options, &program] {
+    for (const CLI::App* other : program.get_subcommands([](CLI::App*) { return true; })) {
+      options->names.push_back(other->get_name());
+    }
+    RunSweepCommand(*options);
+  });
 }
 
 }  // namespace ckv

@@ -201,6 +201,7 @@ ChildResult Child::Classify(int wait_status) const {
     result.status = StageStatus::kOutOfMemory;
   } else if (result.exit_code > kExitSignalBase) {
     result.status = StageStatus::kKilled;
+    result.message = Str("killed by signal ", result.exit_code - kExitSignalBase);
   }
   return result;
 }

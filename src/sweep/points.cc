@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -71,16 +72,14 @@ std::vector<AxisChoice> ChoicesOf(const SweepAxis& axis, const std::string& path
 
 std::string DrawValue(const SweepAxis& axis, Random& random) {
   const double at = random.Uniform();
-  double value =
+  const double value =
       axis.log ? std::exp(std::log(*axis.low) + at * (std::log(*axis.high) - std::log(*axis.low)))
                : *axis.low + at * (*axis.high - *axis.low);
   if (axis.integer) return Str(static_cast<int64_t>(std::llround(value)));
-  // Three digits are enough for a draw, and keep names readable.
-  const double unit = std::pow(10.0, std::floor(std::log10(std::max(std::abs(value), 1e-300))) - 2);
-  value = std::round(value / unit) * unit;
+  // Eight digits keep draws apart, and names shorter than all digits would.
   char text[40];
-  std::snprintf(text, sizeof(text), "%.3g", value);
-  return DoubleYaml(std::strtod(text, nullptr));
+  std::snprintf(text, sizeof(text), "%.8g", value);
+  return DoubleYaml(std::clamp(std::strtod(text, nullptr), *axis.low, *axis.high));
 }
 
 // Letters, digits and few signs: a folder's name.
@@ -125,7 +124,10 @@ class Combinations {
 class SweepExpander {
  public:
   SweepExpander(const SweepConfig& config, const std::string& path, const DescribePoint& describe)
-      : config_(config), describe_(describe), fixed_(SetsOf(config.set, Str(path, ": set"))) {
+      : config_(config),
+        path_(path),
+        describe_(describe),
+        fixed_(SetsOf(config.set, Str(path, ": set"))) {
     for (const std::string& text : config.constraints) {
       constraints_.emplace_back(text, Str(path, ": constraints"));
     }
@@ -177,7 +179,11 @@ class SweepExpander {
     if (point.label.empty()) point.label = config_.name;
     point.seed = seed;
     point.sets.push_back(Str("run.seed=", seed));
-    point.facts = describe_(point.sets);
+    try {
+      point.facts = describe_(point.sets);
+    } catch (const ConfigError& error) {
+      throw ConfigError(Str(path_, ": point '", point.label, "'"), error.what());
+    }
     std::map<std::string, std::string> keys(point.facts.config.begin(), point.facts.config.end());
     for (const Expression& constraint : constraints_) {
       const bool holds = constraint.Holds([&keys](const std::string& key) {
@@ -197,16 +203,22 @@ class SweepExpander {
       if (same.label != point.label) same.aliases.push_back(point.label);
       return;
     }
+    if (!names_.emplace(point.label, seed).second) {
+      throw ConfigError(path_, Str("two points that differ are called '", point.label,
+                                   "': give them labels of their own"));
+    }
     point.id = Str(SlugOf(point.label), "-s", seed, "-", HashHex(point.hash).substr(0, 8));
     result_.points.push_back(std::move(point));
   }
 
   const SweepConfig& config_;
+  const std::string& path_;
   const DescribePoint& describe_;
   std::vector<std::string> fixed_;
   std::vector<Expression> constraints_;
   std::vector<std::vector<AxisChoice>> choices_;
   std::map<uint64_t, size_t> hashes_;  // to the first point with it
+  std::set<std::pair<std::string, int64_t>> names_;
   SweepPoints result_;
 };
 

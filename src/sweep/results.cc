@@ -187,13 +187,38 @@ ResultGroup::Figure FigureOver(const SweepResults& results, const ResultGroup& g
   return figure;
 }
 
+// What points that differ in their seed alone have in common. `nth`: the point is the nth of its
+// label, settings and seed, such as one of before and one of after a change of the base.
+std::string GroupKey(const PointState& state, int64_t nth) {
+  std::string key = Str(state.label, "\n", nth);
+  for (const std::string& set : state.sets) {
+    if (set.rfind("run.seed=", 0) != 0) key += "\n" + set;
+  }
+  return key;
+}
+
 void MakeResultGroups(SweepResults* results) {
   std::map<std::string, size_t> known;
+  std::map<std::pair<std::string, int64_t>, int64_t> counts;
+  std::map<std::string, int64_t> groups_of_label;
   for (size_t i = 0; i < results->points.size(); ++i) {
-    const std::string& label = results->points[i].state.label;
-    const auto [place, fresh] = known.emplace(label, results->groups.size());
-    if (fresh) results->groups.push_back({label, {}, {}});
+    const PointState& state = results->points[i].state;
+    const int64_t nth = counts[{GroupKey(state, 0), state.seed}]++;
+    const auto [place, fresh] = known.emplace(GroupKey(state, nth), results->groups.size());
+    if (fresh) {
+      results->groups.push_back({state.label, {}, {}});
+      ++groups_of_label[state.label];
+    }
     results->groups[place->second].points.push_back(i);
+  }
+  for (ResultGroup& group : results->groups) {
+    const PointState& first = results->points[group.points.front()].state;
+    if (groups_of_label[group.label] > 1) group.label += Str(" [", first.hash.substr(0, 8), "]");
+  }
+  if (!results->baseline.empty() && groups_of_label[results->baseline] > 1) {
+    throw ConfigError("baseline",
+                      Str("there are ", groups_of_label[results->baseline], " points '",
+                          results->baseline, "' that differ: remove the folders of all but one"));
   }
   const ResultGroup* baseline = nullptr;
   for (const ResultGroup& group : results->groups) {

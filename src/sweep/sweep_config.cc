@@ -1,6 +1,7 @@
 #include "sweep/sweep_config.h"
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "base/error.h"
@@ -89,6 +90,19 @@ bool IsPlainName(const std::string& name) {
   return !name.empty() && name.find_first_of("/\\ \t\n") == std::string::npos && name[0] != '.';
 }
 
+// What a command's words may have in braces. "{key: value}" is YAML.
+void CheckPlaces(const SweepStage& stage, const std::string& path) {
+  const std::regex place("\\{([A-Za-z_]+)\\}");
+  for (const std::string& word : stage.command) {
+    for (std::sregex_iterator at(word.begin(), word.end(), place), end; at != end; ++at) {
+      const std::string name = (*at)[1];
+      if (name == "run" || name == "out") continue;
+      throw ConfigError(path, Str("the stage '", stage.name, "' has '{", name,
+                                  "}' in its command, but there are {run} and {out} alone"));
+    }
+  }
+}
+
 void CheckAxis(const SweepAxis& axis, const std::string& where) {
   const auto fail = [&](const std::string& what) { throw ConfigError(where, what); };
   const int forms = (axis.values.is_null() ? 0 : 1) + (axis.points.is_null() ? 0 : 1) +
@@ -130,6 +144,14 @@ SweepConfig LoadSweepConfig(const std::string& path, const std::vector<std::stri
     if (axis.name.empty()) axis.name = axis.key;
     if (axis.name.empty()) axis.name = "point";
   }
+  std::set<std::string> keys;
+  for (const SweepAxis& axis : config.axes) {
+    if (axis.key == "run.seed")
+      throw ConfigError(path, "seeds are named by 'seeds', not by an axis");
+    if (!axis.key.empty() && !keys.insert(axis.key).second) {
+      throw ConfigError(path, Str("two axes are of the key '", axis.key, "'"));
+    }
+  }
   std::set<std::string> names = {"train", "point"};
   for (const SweepStage& stage : config.stages) {
     if (!IsPlainName(stage.name) || !names.insert(stage.name).second) {
@@ -139,6 +161,7 @@ SweepConfig LoadSweepConfig(const std::string& path, const std::vector<std::stri
     if (stage.command.empty()) {
       throw ConfigError(path, Str("the stage '", stage.name, "' must have a 'command'"));
     }
+    CheckPlaces(stage, path);
   }
   for (const SweepMetric& metric : config.metrics) {
     if (metric.name.empty() || metric.path.empty()) {

@@ -13,6 +13,13 @@
 namespace ckv {
 namespace {
 
+// For messages.
+std::string OnOneLine(std::string_view text) {
+  std::string line;
+  for (const char c : text) c == '\n' ? line += "\\n" : line += c;
+  return line;
+}
+
 // A path of fields, or a literal.
 struct Operand {
   std::vector<std::string> path;
@@ -67,13 +74,13 @@ class PlaceParser {
       calls.push_back(std::move(call));
     }
     SkipBlanks();
-    if (at_ != text_.size()) Fail(Str("'", text_.substr(at_), "' is not understood"));
+    if (at_ != text_.size()) Fail(Str("'", OnOneLine(text_.substr(at_)), "' is not understood"));
     return calls;
   }
 
  private:
   [[noreturn]] void Fail(const std::string& what) const {
-    throw ConfigError(origin_, Str("in '{{", text_, "}}': ", what));
+    throw ConfigError(origin_, Str("in '{{", OnOneLine(text_), "}}': ", what));
   }
 
   void SkipBlanks() {
@@ -205,7 +212,8 @@ Template::Template(const std::string& text, const std::string& origin) {
     if (open == std::string::npos) return;
     const size_t close = text.find("}}", open + 2);
     if (close == std::string::npos) {
-      throw ConfigError(origin, Str("'", text.substr(open), "' has no '}}'"));
+      throw ConfigError(origin,
+                        Str("'", OnOneLine(std::string_view(text).substr(open)), "' has no '}}'"));
     }
     const std::string inside = text.substr(open + 2, close - open - 2);
     PlaceParser parser(inside, origin);
@@ -231,7 +239,7 @@ std::string Template::Render(const Json& document, const std::string& where) con
     try {
       text += TextOfValue(part.place->Value(document));
     } catch (const std::string& what) {
-      throw FormatError(where, "", Str("'{{", part.text, "}}' ", what));
+      throw FormatError(where, "", Str("'{{", OnOneLine(part.text), "}}' ", what));
     }
   }
   return text;
@@ -242,7 +250,7 @@ Json Template::Value(const Json& document, const std::string& where) const {
   try {
     return parts_[0].place->Value(document);
   } catch (const std::string& what) {
-    throw FormatError(where, "", Str("'{{", parts_[0].text, "}}' ", what));
+    throw FormatError(where, "", Str("'{{", OnOneLine(parts_[0].text), "}}' ", what));
   }
 }
 

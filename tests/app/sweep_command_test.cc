@@ -133,7 +133,15 @@ TEST_F(SweepCommandTest, GoesOnAfterAStopAndRecordsWhatFails) {
         << label;
   }
 
-  // Another start goes on with the killed point only.
+  // Another start goes on with the killed point only, as the dry run says.
+  const auto to_train = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"sweep", File("sweep.yaml"), "--dry-run", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return RunCkvJson(words)["to_train"].get<int>();
+  };
+  EXPECT_EQ(to_train({}), 1);
+  EXPECT_EQ(to_train({"--retry"}), 2);
+  EXPECT_EQ(to_train({"--point", "3", "--point", "7"}), 1);
   const std::string diverged = modified("p4");
   ProgramLimits soon;
   soon.signal_number = SIGTERM;
@@ -163,6 +171,19 @@ TEST_F(SweepCommandTest, GoesOnAfterAStopAndRecordsWhatFails) {
   EXPECT_EQ(keys.count("model.kv_sharing"), 1u);
   EXPECT_EQ(keys.count("model.num_layers"), 0u);
   EXPECT_THAT(ReadFile(File("c.html")), HasSubstr("Validation loss"));
+}
+
+TEST_F(SweepCommandTest, WhatWouldShowAfterHoursIsRefusedAtOnce) {
+  const auto error = [&](const std::vector<std::string>& more) {
+    const ProgramResult result = Sweep(more);
+    return Str(result.exit_code, " ", result.err);
+  };
+  EXPECT_THAT(error({"--set", "baseline=nobody"}), HasSubstr("no point is called so"));
+  EXPECT_THAT(error({"--set", "stages=[{name: x, command: [evil, '{run}']}]"}),
+              HasSubstr("calls 'ckv evil', but there is no such command"));
+  EXPECT_THAT(error({"--point", "12"}), HasSubstr("2 error: --point: 12, but there are 12 points"));
+  EXPECT_THAT(error({"--dry-run", "--slurm", File("job.sh")}), HasSubstr("--slurm excludes"));
+  EXPECT_FALSE(FileExists(File("out")));
 }
 
 TEST_F(SweepCommandTest, DryRunShowsSizesAndLeavesNoTrace) {

@@ -91,6 +91,17 @@ TEST_F(SweepPointsTest, RandomAxesAreDrawnAgainForEachSample) {
   EXPECT_NE(LabelsOf(Expand(yaml + "random_seed: 1\n")), LabelsOf(found));
 }
 
+TEST_F(SweepPointsTest, DrawsFromANarrowRangeAreDistinctAndWithinIt) {
+  const SweepPoints found =
+      Expand("axes:\n  - {key: lr, low: 1e-3, high: 1.002e-3}\nsamples: 100\n");
+  EXPECT_EQ(found.points.size(), 100u);
+  for (const SweepPoint& point : found.points) {
+    const double lr = std::stod(point.choices[0].second);
+    EXPECT_GE(lr, 1e-3);
+    EXPECT_LE(lr, 1.002e-3);
+  }
+}
+
 TEST_F(SweepPointsTest, ConstraintsAndEqualPoints) {
   const SweepPoints found = Expand(
       "axes:\n  - {key: lr, values: [1, 2, 3]}\n  - {key: size, values: [1, 2, 2]}\n"
@@ -110,6 +121,13 @@ TEST_F(SweepPointsTest, SaysWhatIsWrong) {
   EXPECT_THAT(Error("axes: [{key: lr, values: [1], labels: [a, b]}]"),
               HasSubstr("has 2 labels for 1 values"));
   EXPECT_THAT(Error("samples: 2"), HasSubstr("'samples' needs an axis"));
+  EXPECT_THAT(Error("axes: [{key: lr, values: [1, 2, 3], labels: [a, a, c]}]"),
+              HasSubstr("s.yaml: two points that differ are called 'a'"));
+  EXPECT_THAT(Error("axes: [{key: lr, values: [1]}, {key: lr, values: [2]}]"),
+              HasSubstr("two axes are of the key 'lr'"));
+  EXPECT_THAT(Error("axes: [{key: run.seed, values: [1]}]"), HasSubstr("named by 'seeds'"));
+  EXPECT_THAT(Error("stages: [{name: x, command: [eval, '{runn}', '{a: 1}']}]"),
+              HasSubstr("'{runn}' in its command, but there are {run} and {out} alone"));
   EXPECT_THAT(Error("seeds: [1, 1]"), HasSubstr("'seeds' must be distinct"));
   EXPECT_THAT(Error("stages: [{name: train, command: [x]}]"), HasSubstr("stage name 'train'"));
   EXPECT_THAT(Error("stages: [{name: a}]"), HasSubstr("must have a 'command'"));

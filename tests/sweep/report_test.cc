@@ -158,6 +158,30 @@ TEST_F(ReportTest, ConfiguredMetricsAreTakenByTheirPath) {
   EXPECT_THAT(ErrorOf([&] { ReadSweepResults(config_); }), HasSubstr("there is no point 'none'"));
 }
 
+// Points of before a change of the base, or of other settings, are rows of their own.
+TEST_F(ReportTest, OnlyPointsThatDifferInTheirSeedAloneAreOneRow) {
+  for (const auto& [id, hash, sets] :
+       {std::tuple<std::string, std::string, std::vector<std::string>>{"old", "aaaaaaaaaa", {}},
+        {"other", "bbbbbbbbbb", {"lr=3", "run.seed=0"}}}) {
+    PointState state = State("worse", 0, 700);
+    state.id = id;
+    state.hash = hash;
+    state.sets = sets;
+    Write(state);
+  }
+  const SweepResults results = ReadSweepResults(config_);
+  std::vector<std::string> labels;
+  for (const ResultGroup& group : results.groups) {
+    labels.push_back(Str(group.label, " ", group.points.size()));
+  }
+  EXPECT_THAT(labels,
+              UnorderedElementsAre("plain 2", "shared & <small> 2", "broken 1", "worse [] 1",
+                                   "worse [aaaaaaaa] 1", "worse [bbbbbbbb] 1"));
+  config_.baseline = "worse";
+  EXPECT_THAT(ErrorOf([&] { ReadSweepResults(config_); }),
+              HasSubstr("baseline: there are 3 points 'worse' that differ"));
+}
+
 TEST_F(ReportTest, LongCurvesAreThinned) {
   const SweepResults results = ReadSweepResults(config_);
   const PointResult& point = results.points[1];

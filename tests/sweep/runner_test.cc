@@ -103,6 +103,7 @@ TEST_F(RunnerTest, RecordsHowPointsEndAndGoesOn) {
   EXPECT_EQ(Status(5), "done");
   EXPECT_EQ(StateOf(config_, points_[1]).stages[0].message,
             "error: step 3: the loss is not finite");
+  EXPECT_EQ(StateOf(config_, points_[4]).stages[0].message, "killed by signal 9");
 
   // Again: done points are known, the killed and the failed one are run, the others are left.
   const SweepCounts again = RunSweep(config_, points_, options_);

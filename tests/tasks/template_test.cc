@@ -42,6 +42,7 @@ TEST(Template, SaysWhatIsWrongWithIt) {
     return ErrorOf([&] { Template(text, "t.yaml:1:1"); });
   };
   EXPECT_EQ(error("a {{b"), "2: t.yaml:1:1: '{{b' has no '}}'");
+  EXPECT_EQ(error("{{q | strip\nA:"), "2: t.yaml:1:1: '{{q | strip\\nA:' has no '}}'");
   EXPECT_EQ(error("{{b | bold}}"), "2: t.yaml:1:1: in '{{b | bold}}': there is no filter 'bold'");
   EXPECT_EQ(error("{{b | strip(1)}}"),
             "2: t.yaml:1:1: in '{{b | strip(1)}}': the filter 'strip' takes 0 arguments, not 1");
