@@ -17,7 +17,10 @@ struct Candidate {
 std::vector<Candidate> WithSignatures(const TermPool& pool, const std::vector<TermId>& statements) {
   std::vector<Candidate> result;
   result.reserve(statements.size());
-  for (const TermId id : statements) result.push_back({id, SignatureOf(pool, id)});
+  for (const TermId id : statements) {
+    // One that is only a tuple never matches.
+    if (pool[id].kind != TermKind::kTuple) result.push_back({id, SignatureOf(pool, id)});
+  }
   return result;
 }
 

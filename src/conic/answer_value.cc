@@ -74,10 +74,29 @@ class ValueReader {
       value.kind = Kind::kEquation;
       value.left = pool_.Argument(id, 0);
       value.right = pool_.Argument(id, 1);
-      return AreNumbers(value.left, value.right) ? value : Opaque(id);
+      if (AreNumbers(value.left, value.right)) return value;
+      return NamedValue(value.left, value.right)
+          .value_or(NamedValue(value.right, value.left).value_or(Opaque(id)));
     }
     value.term = id;
     return value;
+  }
+
+  bool IsVariable(TermId id) const {
+    return pool_[id].kind == TermKind::kSymbol && !IsCoordinate(pool_, id);
+  }
+
+  // P = (1, 2), a = {1, 2}: the value, with its name.
+  std::optional<AnswerValue> NamedValue(TermId name, TermId value) {
+    if (!IsVariable(name) || IsNumberLike(value) || pool_[value].kind == TermKind::kRelation) {
+      return std::nullopt;
+    }
+    for (const char* call : {"And", "Eq", "Negation", "list"}) {
+      if (IsCall(value, call)) return std::nullopt;
+    }
+    AnswerValue result = Read(value);
+    result.name = name;
+    return result;
   }
 
   static AnswerValue Opaque(TermId id) {
@@ -120,18 +139,40 @@ class ValueReader {
 
   // v < c, c <= v, ... of one variable other than x and y against a constant.
   std::optional<Interval> HalfLineOf(const AnswerValue& less) {
-    const auto is_variable = [&](TermId id) {
-      return pool_[id].kind == TermKind::kSymbol && !IsCoordinate(pool_, id);
-    };
     const auto is_constant = [&](TermId id) { return pool_[id].plain && !pool_[id].has_symbol; };
-    if (is_variable(less.left) && is_constant(less.right)) {
-      return Interval{pool_.MakeConstant(TermKind::kNegativeInfinity), less.right, false,
-                      less.closed};
+    if (IsVariable(less.left) && is_constant(less.right)) return Below(less.right, less.closed);
+    if (is_constant(less.left) && IsVariable(less.right)) return Above(less.left, less.closed);
+    return LinearHalfLineOf(less);
+  }
+
+  Interval Below(TermId end, bool closed) {
+    return {pool_.MakeConstant(TermKind::kNegativeInfinity), end, false, closed};
+  }
+  Interval Above(TermId end, bool closed) {
+    return {end, pool_.MakeConstant(TermKind::kInfinity), closed, false};
+  }
+
+  // 2 e < 2: 0 < c v + d with numbers c and d.
+  std::optional<Interval> LinearHalfLineOf(const AnswerValue& less) {
+    if (!pool_[less.left].plain || !pool_[less.right].plain) return std::nullopt;
+    const TermId f = identities_.Minus(less.right, less.left);
+    TermId variable = kNoTerm;
+    for (const TermId symbol : identities_.SymbolsOf(f)) {
+      if (pool_[symbol].kind != TermKind::kSymbol) continue;  // pi
+      if (variable != kNoTerm || !IsVariable(symbol)) return std::nullopt;
+      variable = symbol;
     }
-    if (is_constant(less.left) && is_variable(less.right)) {
-      return Interval{less.left, pool_.MakeConstant(TermKind::kInfinity), less.closed, false};
-    }
-    return std::nullopt;
+    if (variable == kNoTerm) return std::nullopt;
+    const TermId d = identities_.Substitute(f, {{variable, pool_.MakeWhole(0)}});
+    const TermId c =
+        identities_.Minus(identities_.Substitute(f, {{variable, pool_.MakeWhole(1)}}), d);
+    const TermId rest = identities_.Minus(identities_.Minus(f, identities_.Times(c, variable)), d);
+    if (!identities_.IsZero(rest)) return std::nullopt;
+    const std::optional<int> sign = identities_.Sign(c);
+    if (!sign.has_value() || *sign == 0) return std::nullopt;
+    const TermId inverse = pool_.Make(TermKind::kPower, kNoLabel, {c, pool_.MakeWhole(-1)});
+    const TermId end = identities_.Times(identities_.Minus(pool_.MakeWhole(0), d), inverse);
+    return *sign > 0 ? Above(end, less.closed) : Below(end, less.closed);
   }
 
   AnswerValue ReadUnion(TermId id) {

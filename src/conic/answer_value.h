@@ -38,6 +38,7 @@ struct AnswerValue {
   std::vector<AnswerValue> items;
   std::vector<Interval> intervals;
   std::vector<TermId> removed;
+  TermId name = kNoTerm;  // the v of `v = value`, where the value is no number
 };
 
 // The value of a term that ReadAnswer gave. "pm" becomes the set of both signs.

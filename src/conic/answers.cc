@@ -21,6 +21,7 @@ class AnswerComparer {
 
   bool Same(const AnswerValue& a, const AnswerValue& b) {
     if (++work_ > kMaxWork) return false;
+    if (a.name != kNoTerm && b.name != kNoTerm && a.name != b.name) return false;
     if (a.kind == Kind::kSet || b.kind == Kind::kSet) return SameSets(a, b);
     if (a.kind == Kind::kReals || b.kind == Kind::kReals) {
       const std::optional<AnswerValue> left = AsReals(a);

@@ -9,6 +9,7 @@
 #include "conic/align.h"
 #include "conic/compare.h"
 #include "conic/rebuild.h"
+#include "conic/signature.h"
 #include "text/utf8.h"
 
 namespace ckv::conic {
@@ -42,8 +43,15 @@ struct Annotated {
       if (!shared) side.names.push_back(symbol);
     }
     statements = ReadStatements(lines, scope, mode, pool, &faults);
-    for (const TermId fact : statements.facts) side.facts.push_back(Rebuild(fact, pool));
-    for (const TermId query : statements.queries) side.queries.push_back(Rebuild(query, pool));
+    const auto rebuilt = [&](TermId id) {
+      const TermId result = Rebuild(id, pool);
+      // Strict: which symbols a statement has is asked of what was written.
+      const bool lost =
+          mode == Mode::kStrict && SignatureOf(*pool, id).key != SignatureOf(*pool, result).key;
+      return lost ? id : result;
+    };
+    for (const TermId fact : statements.facts) side.facts.push_back(rebuilt(fact));
+    for (const TermId query : statements.queries) side.queries.push_back(rebuilt(query));
   }
 
   std::array<int64_t, 3> Counts() const {

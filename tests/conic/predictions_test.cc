@@ -40,6 +40,20 @@ TEST_F(ConicFiles, PredictionsAreLinesStringsOrObjects) {
       ReadPredictions(Write("{\"index\": 2, \"pred\": \"z\"}\n{\"index\": 0, \"text\": \"x\"}"), 3);
   EXPECT_THAT(file.rows, ElementsAre("x", "", "z"));
   EXPECT_EQ(file.missing, 1);
+  // A mark in front of UTF-8, a list, statements that look like JSON.
+  EXPECT_THAT(ReadPredictions(Write("\xef\xbb\xbf\"a\"\n"), 1).rows, ElementsAre("a"));
+  EXPECT_THAT(ReadPredictions(Write("\xef\xbb\xbf"
+                                    "a\nb\n"),
+                              2)
+                  .rows,
+              ElementsAre("a", "b"));
+  EXPECT_THAT(ReadPredictions(Write("[\"a\", {\"pred\": \"b\"}]\n"), 2).rows,
+              ElementsAre("a", "b"));
+  EXPECT_THAT(ReadPredictions(Write("[{\"index\": 1, \"pred\": \"b\"},\n\"c\"]"), 3).rows,
+              ElementsAre("", "b", "c"));
+  EXPECT_THAT(ReadPredictions(Write("{A, B} = f(C)\n[1, 2] = I\n"), 2).rows,
+              ElementsAre("{A, B} = f(C)", "[1, 2] = I"));
+  EXPECT_THAT(ReadPredictions(Write("[1, 2] = I\n"), 1).rows, ElementsAre("[1, 2] = I"));
 }
 
 TEST_F(ConicFiles, BrokenPredictionsAreToldWithTheirLine) {

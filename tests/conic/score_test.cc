@@ -37,6 +37,25 @@ TEST(ConicStrict, AllNamesAreSearched) {
   EXPECT_EQ(Score(gold, pred, kStrict), (Numbers{5, 5, 5}));
 }
 
+// "x - x + y is not y" in both modes, whatever else strict repairs.
+TEST(ConicStrict, TheSymbolsThatAreWrittenMustAgree) {
+  for (const Mode mode : {Mode::kCompat, kStrict}) {
+    EXPECT_EQ(Score("A: Point;f(x-x+A)", "A: Point;f(A)", mode), (Numbers{1, 2, 2}));
+    EXPECT_EQ(Score("a: Real;x-x+a = 1", "a: Real;a = 1", mode), (Numbers{1, 2, 2}));
+    EXPECT_EQ(Score("A: Point;f(x-x+A)", "A: Point;f(x-x+A)", mode), (Numbers{2, 2, 2}));
+  }
+  EXPECT_EQ(Score("A: Point;f(x-x+A)", "B: Point;f(x-x+B)", kStrict), (Numbers{2, 2, 2}));
+}
+
+TEST(ConicScore, AStatementThatIsOnlyATupleNeverMatches) {
+  for (const char* text : {"(a,b)", "a,b", "(1, 2)", "(a,)", "(a,b) = ?"}) {
+    const Numbers numbers = Score(text, text);
+    EXPECT_EQ(numbers[0], 0) << text;
+    EXPECT_EQ(numbers[1], 1) << text;
+  }
+  EXPECT_EQ(Score("f((a,b))", "f((a,b))"), (Numbers{1, 1, 1}));
+}
+
 TEST(ConicStrict, TruthValuesRelationsAndEquationsAreRepaired) {
   EXPECT_EQ(Score("f(x) = False", "f(x) = False"), (Numbers{0, 1, 1}));
   EXPECT_EQ(Score("f(x) = False", "f(x) = False", kStrict), (Numbers{1, 1, 1}));
