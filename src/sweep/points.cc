@@ -76,9 +76,9 @@ std::string DrawValue(const SweepAxis& axis, Random& random) {
       axis.log ? std::exp(std::log(*axis.low) + at * (std::log(*axis.high) - std::log(*axis.low)))
                : *axis.low + at * (*axis.high - *axis.low);
   if (axis.integer) return Str(static_cast<int64_t>(std::llround(value)));
-  // Eight digits keep draws apart, and names shorter than all digits would.
+  // Ten digits keep draws apart, and names shorter than all digits would.
   char text[40];
-  std::snprintf(text, sizeof(text), "%.8g", value);
+  std::snprintf(text, sizeof(text), "%.10g", value);
   return DoubleYaml(std::clamp(std::strtod(text, nullptr), *axis.low, *axis.high));
 }
 
