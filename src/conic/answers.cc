@@ -75,7 +75,29 @@ class AnswerComparer {
     const int a_sign = InfinitySign(a);
     const int b_sign = InfinitySign(b);
     if (a_sign != 0 || b_sign != 0) return a_sign == b_sign;
-    return identities_.IsZero(identities_.Minus(WithoutCalls(a), WithoutCalls(b)));
+    const TermId left = WithoutCalls(a);
+    const TermId right = WithoutCalls(b);
+    if (InOrder(left) == InOrder(right) && !IsUndefined(left)) return true;
+    return identities_.IsZero(identities_.Minus(left, right));
+  }
+
+  // Sums and products flat and in one order: equal terms are equal however many roots they have.
+  TermId InOrder(TermId id) {
+    const Term term = pool_[id];
+    if (term.num_arguments == 0) return id;
+    const bool any_order = term.kind == TermKind::kSum || term.kind == TermKind::kProduct;
+    std::vector<TermId> arguments;
+    for (const TermId argument : pool_.Arguments(id)) {
+      const TermId part = InOrder(argument);
+      if (!any_order || pool_[part].kind != term.kind) {
+        arguments.push_back(part);
+        continue;
+      }
+      const std::vector<TermId> inner = pool_.Arguments(part);
+      arguments.insert(arguments.end(), inner.begin(), inner.end());
+    }
+    if (any_order) std::sort(arguments.begin(), arguments.end());
+    return pool_.Make(term.kind, term.label, arguments);
   }
 
   // Whether the term has no value anywhere: 1/0 is not even itself.

@@ -41,6 +41,7 @@ bool Comparer::Same(TermId a, TermId b) {
       SameEquation(a, b)) {
     return true;
   }
+  if (strict_ && SameTurnedChain(a, b)) return true;
   if (left.num_arguments != right.num_arguments) return false;
   return SameArguments(a, b);
 }
@@ -152,22 +153,54 @@ bool Comparer::SameFlipped(TermId a, TermId b) {
          Same(pool_.Argument(a, 1), pool_.Argument(b, 0));
 }
 
+// Strict: a > b > 0 and 0 < b < a.
+bool Comparer::SameTurnedChain(TermId a, TermId b) {
+  const uint32_t n = pool_[a].num_arguments;
+  if (pool_[a].kind != TermKind::kCall || pool_.Text(pool_[a].label) != "And" || n < 2 ||
+      pool_[b].num_arguments != n) {
+    return false;
+  }
+  for (uint32_t i = 0; i < n; ++i) {
+    if (!SameFlipped(pool_.Argument(a, i), pool_.Argument(b, n - 1 - i))) return false;
+  }
+  return true;
+}
+
+// Calls as symbols, equal ones for equal calls: a multiple of an equation with a distance in it is
+// one of an equation with a symbol.
+TermId Comparer::WithoutCalls(TermId id, std::vector<std::pair<TermId, TermId>>* calls) {
+  const Term term = pool_[id];
+  if (term.plain || term.kind == TermKind::kTuple || term.kind == TermKind::kRelation) return id;
+  if (term.kind == TermKind::kCall) {
+    if (pool_.Text(term.label) == "Eq") return id;
+    for (const auto& [known, symbol] : *calls) {
+      if (Same(known, id)) return symbol;
+    }
+    calls->emplace_back(id, pool_.MakeSymbol(" call " + std::to_string(calls->size())));
+    return calls->back().second;
+  }
+  if (term.num_arguments == 0) return id;
+  std::vector<TermId> arguments = pool_.Arguments(id);
+  for (TermId& argument : arguments) argument = WithoutCalls(argument, calls);
+  return pool_.Make(term.kind, term.label, arguments);
+}
+
 // Strict: equations f = 0 and g = 0 with f a multiple of g that is free of x and y.
 bool Comparer::SameEquation(TermId a, TermId b) {
-  for (const TermId id : {a, b}) {
-    if (pool_[id].num_arguments != 2 || !pool_[pool_.Argument(id, 0)].plain ||
-        !pool_[pool_.Argument(id, 1)].plain) {
-      return false;
-    }
+  if (pool_[a].num_arguments != 2 || pool_[b].num_arguments != 2) return false;
+  std::vector<std::pair<TermId, TermId>> calls;
+  TermId sides[4];
+  for (uint32_t i = 0; i < 4; ++i) {
+    sides[i] = WithoutCalls(pool_.Argument(i < 2 ? a : b, i % 2), &calls);
+    if (!pool_[sides[i]].plain) return false;
   }
   const TermId minus = pool_.MakeWhole(-1);
-  const auto difference = [&](TermId id) {
-    const TermId negative =
-        pool_.Make(TermKind::kProduct, kNoLabel, {minus, pool_.Argument(id, 1)});
-    return pool_.Make(TermKind::kSum, kNoLabel, {pool_.Argument(id, 0), negative});
+  const auto difference = [&](TermId left, TermId right) {
+    const TermId negative = pool_.Make(TermKind::kProduct, kNoLabel, {minus, right});
+    return pool_.Make(TermKind::kSum, kNoLabel, {left, negative});
   };
-  const TermId f = difference(a);
-  const TermId g = difference(b);
+  const TermId f = difference(sides[0], sides[1]);
+  const TermId g = difference(sides[2], sides[3]);
   // Coordinates move from point to point while everything else stays; for equations without
   // coordinates everything moves.
   const TermId x = pool_.MakeSymbol("x");
@@ -187,10 +220,14 @@ bool Comparer::SameEquation(TermId a, TermId b) {
       stack.insert(stack.end(), inner.begin(), inner.end());
     }
   }
-  const auto proportional = [](const Value& f1, const Value& g1, const Value& f2, const Value& g2) {
-    if (!f1.defined || !g1.defined || !f2.defined || !g2.defined) return false;
+  // Where names coincide a difference of two may vanish, which says nothing of other alignments.
+  const auto proportional = [this](const Value& f1, const Value& g1, const Value& f2,
+                                   const Value& g2) {
+    if (!f1.defined || !g1.defined || !f2.defined || !g2.defined) return optimistic_;
     const double tiny = 1e-10;
-    if (std::abs(f1.value) < tiny * f1.size || std::abs(g1.value) < tiny * g1.size) return false;
+    if (std::abs(f1.value) < tiny * f1.size || std::abs(g1.value) < tiny * g1.size) {
+      return optimistic_;
+    }
     return Near(f1.value * g2.value, f2.value * g1.value, f1.size * g2.size + f2.size * g1.size);
   };
   if (!coordinates) {

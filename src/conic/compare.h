@@ -7,6 +7,7 @@
 
 #include <complex>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "conic/parser.h"
@@ -54,6 +55,8 @@ class Comparer {
   bool MatchInAnyOrder(TermId a, TermId b);
   bool SameAbs(TermId a, TermId b);
   bool SameEquation(TermId a, TermId b);
+  bool SameTurnedChain(TermId a, TermId b);
+  TermId WithoutCalls(TermId id, std::vector<std::pair<TermId, TermId>>* calls);
   bool SameFlipped(TermId a, TermId b);
   bool SameValue(TermId a, TermId b);
   // +1 or -1 for oo and -oo times numbers, else 0.

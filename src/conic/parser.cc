@@ -419,7 +419,7 @@ class StatementParser {
       return true;
     }
     const bool letter_like = name == "E1" || name == "gamma" || name == "deg" || name == "Ci" ||
-                             name == "Li" || name == "Si";
+                             name == "Li" || name == "Si" || name == "Or" || name == "Expr";
     if (CannotStandAlone(name) && !(strict_ && letter_like)) {
       return FailAt(token, Str("'", name, "' cannot stand alone; '(' is expected behind it"));
     }
@@ -434,7 +434,7 @@ class StatementParser {
     if (!Bracketed(")", &arguments, &tuple, &closer)) return false;
     const bool declared = scope_.find(std::string(name)) != scope_.end();
     const bool constant = name == "True" || name == "False" || name == "None" || name == "pi" ||
-                          name == "oo" || name == "E" || name == "I";
+                          name == "oo" || (!strict_ && (name == "E" || name == "I"));
     if (!declared && (constant || CannotBeCalled(name))) {
       return FailAt(token, Str("'", name, "' cannot be called"));
     }

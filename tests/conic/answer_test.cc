@@ -45,6 +45,17 @@ TEST_P(ConicAnswer, NumbersAreEqualByValue) {
   EXPECT_FALSE(Equal("pi", "3.14159265358979"));
   EXPECT_FALSE(Equal("a", "b"));
   EXPECT_TRUE(Equal("(a^2-b^2)/(a-b)", "a+b"));
+  // However many roots there are, in whatever order.
+  std::string sum;
+  std::string turned;
+  for (int i = 2; i < 20; ++i) {
+    const std::string root = "sqrt(" + std::to_string(10 * i + 1) + ")*" + std::to_string(i);
+    sum += (i > 2 ? "+" : "") + root;
+    turned = std::to_string(i) + "*sqrt(" + std::to_string(10 * i + 1) + ")" +
+             (turned.empty() ? "" : "+") + turned;
+  }
+  EXPECT_TRUE(Equal(sum, turned));
+  EXPECT_FALSE(Equal("1/0+1", "1+1/0"));
 }
 
 TEST_P(ConicAnswer, OrderAndShapeCount) {

@@ -70,6 +70,31 @@ TEST(ConicStrict, TruthValuesRelationsAndEquationsAreRepaired) {
   EXPECT_EQ(Score("y = x", "x*y = x^2", kStrict), (Numbers{0, 1, 1}));
   EXPECT_EQ(Score("E1 = 1", "E1 = 1"), (Numbers{0, 0, 0}));
   EXPECT_EQ(Score("E1 = 1", "E1 = 1", kStrict), (Numbers{1, 1, 1}));
+  EXPECT_EQ(Score("Or = Expr", "Or = Expr", kStrict), (Numbers{1, 1, 1}));
+  EXPECT_EQ(Score("E(a) = 1", "E(a) = 1", kStrict), (Numbers{1, 1, 1}));
+  EXPECT_EQ(Score("a > b > 0", "0 < b < a", kStrict), (Numbers{1, 1, 1}));
+  EXPECT_EQ(Score("a > b > 0", "0 < a < b", kStrict), (Numbers{0, 1, 1}));
+  // With calls in them, of names to be aligned, too.
+  const std::string names = "G: Ellipse;A, B: Point;a: Real;";
+  const std::string others = "H: Ellipse;P, Q: Point;b: Real;";
+  for (const auto& [gold, pred] : std::vector<std::pair<std::string, std::string>>{
+           {"Length(G) = 4", "Length(H)-4 = 0"},
+           {"Length(G) = 4", "2*Length(H) = 8"},
+           {"Length(G) = 4", "-Length(H) = -4"},
+           {"Distance(A,B) = a", "2*Distance(Q,P) = 2*b"},
+           {"Length(G)+Area(G) = a", "2*b = 2*Area(H)+2*Length(H)"}}) {
+    EXPECT_EQ(Score(names + gold, others + pred, kStrict), (Numbers{5, 5, 5})) << pred;
+  }
+  EXPECT_EQ(Score("a: Real;b: Real;a = b", "c: Real;d: Real;2*c = 2*d", kStrict),
+            (Numbers{3, 3, 3}));
+  EXPECT_EQ(Score("a: Real;b: Real;a = b", "c: Real;d: Real;2*c = 3*d", kStrict),
+            (Numbers{2, 3, 3}));
+  for (const auto& [gold, pred] : std::vector<std::pair<std::string, std::string>>{
+           {"Length(G) = 4", "Length(H) = 5"},
+           {"Length(G) = 4", "4*Length(H) = 1"},
+           {"Length(G)+Area(G) = a", "Length(H)-Area(H) = b"}}) {
+    EXPECT_EQ(Score(names + gold, others + pred, kStrict), (Numbers{4, 5, 5})) << pred;
+  }
 }
 
 TEST(ConicAlignment, RepeatedAndReorderedStatementsMatchOnce) {
