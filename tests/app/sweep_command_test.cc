@@ -182,7 +182,8 @@ TEST_F(SweepCommandTest, WhatWouldShowAfterHoursIsRefusedAtOnce) {
   EXPECT_THAT(error({"--set", "stages=[{name: x, command: [evil, '{run}']}]"}),
               HasSubstr("calls 'ckv evil', but there is no such command"));
   EXPECT_THAT(error({"--point", "12"}), HasSubstr("2 error: --point: 12, but there are 12 points"));
-  EXPECT_THAT(error({"--dry-run", "--slurm", File("job.sh")}), HasSubstr("--dry-run excludes --slurm"));
+  EXPECT_THAT(error({"--dry-run", "--slurm", File("job.sh")}),
+              HasSubstr("--dry-run excludes --slurm"));
   EXPECT_FALSE(FileExists(File("out")));
 }
 
