@@ -42,6 +42,12 @@ void PrintTo(const GpuCase& c, std::ostream* out) {
 
 class GpuRankTest : public ::testing::TestWithParam<GpuCase> {
  protected:
+  void SetUp() override {
+    if (NumGpus() == 0) GTEST_SKIP() << "no CUDA device is here";
+    if (NumGpus() < GetParam().world) GTEST_SKIP() << "this host has " << NumGpus() << " GPU(s)";
+    WriteTinyDataset(data_, 2000);
+  }
+
   // Trains on `world` GPUs (0: alone on one) and leaves weights and losses of rank 0 at `name`.
   void Train(int world, const std::string& name, const ParallelRunOptions& options) {
     RanksOptions ranks;
@@ -72,9 +78,6 @@ class GpuRankTest : public ::testing::TestWithParam<GpuCase> {
 // fp64: what is left is the order of sums.
 TEST_P(GpuRankTest, RanksOverNcclGiveTheRunAlone) {
   const GpuCase& c = GetParam();
-  if (NumGpus() == 0) GTEST_SKIP() << "no CUDA device is here";
-  if (NumGpus() < c.world) GTEST_SKIP() << "this host has " << NumGpus() << " GPU(s)";
-  WriteTinyDataset(data_, 2000);
   ParallelRunOptions options;
   options.sharing = c.sharing;
   options.train = ParallelTraining(6);
@@ -106,9 +109,6 @@ TEST_P(GpuRankTest, RanksOverNcclGiveTheRunAlone) {
 // rank: other rows in a product would round otherwise, and AdamW makes much of little.
 TEST_P(GpuRankTest, RanksInBf16GiveTheRunAlone) {
   const GpuCase& c = GetParam();
-  if (NumGpus() == 0) GTEST_SKIP() << "no CUDA device is here";
-  if (NumGpus() < c.world) GTEST_SKIP() << "this host has " << NumGpus() << " GPU(s)";
-  WriteTinyDataset(data_, 2000);
   ParallelRunOptions options;
   options.sharing = c.sharing;
   options.type = at::kBFloat16;
